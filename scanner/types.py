@@ -1,0 +1,89 @@
+"""What travels: `ImageRef -> Pixels | Failed -> Verdict | Failed -> row`.
+
+Each is a frozen dataclass. A failure is a value in the stream and a row in the
+report, never an exception that ends a scan and never `None`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+# The closed list of reasons; docs/report.md says what each means.
+Reason = Literal[
+    "permission",  # the operating system refused to open or list it
+    "vanished",  # it was listed but gone when it was to be read
+    "not_an_image",  # named like a picture, but its content is of no known picture format
+    "empty",  # zero bytes
+    "truncated",  # the file ends before the picture does
+    "too_large",  # more pixels than the limit
+    "too_small",  # a side of less than the smallest the model was made for
+    "unsupported",  # a picture, in a form this program does not decode
+    "unreadable",  # damaged: the decoder gave up
+]
+
+VerdictName = Literal["fake", "real"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """A file to be scanned. `path` keeps its bytes (surrogateescape), as given or found."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What is known of a file apart from its score; unknown ones are None.
+
+    `width` and `height` are in pixels as stored, before EXIF orientation; `bytes` is the
+    file's size; `sha256` is over the file's bytes, in hexadecimal; `format` is by content
+    ("JPEG", "PNG", ...).
+    """
+
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """A decoded picture: `rgb` is uint8 [H, W, 3], upright, sRGB-like, possibly at reduced scale."""
+
+    ref: ImageRef
+    rgb: npt.NDArray[np.uint8]
+    facts: FileFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A file without a score, and why. `detail` is one line for people."""
+
+    ref: ImageRef
+    reason: Reason
+    detail: str
+    facts: FileFacts = FileFacts()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A scored file.
+
+    `p_fake` is the calibrated probability in [0, 1] that the picture is AI-generated;
+    `confidence` the probability of the verdict that was given (p_fake or 1 - p_fake).
+    """
+
+    ref: ImageRef
+    verdict: VerdictName
+    p_fake: float
+    confidence: float
+    threshold: float
+    operating_point: str
+    facts: FileFacts
