@@ -52,6 +52,7 @@ class PreprocessSpec:
             raise ValueError("mean and std must be finite, and std above 0")
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them; `from_dict` reads them back."""
         return asdict(self)
 
     @classmethod
@@ -62,7 +63,9 @@ class PreprocessSpec:
             raise ValueError(f"unknown preprocessing field {sorted(unknown)[0]!r}")
         values = dict(raw)
         for name in ("size", "views"):
-            if name in values and (isinstance(values[name], bool) or not isinstance(values[name], int)):
+            if name in values and (
+                isinstance(values[name], bool) or not isinstance(values[name], int)
+            ):
                 raise ValueError(f"{name} must be a whole number")
         if not isinstance(values.get("grey", False), bool):
             raise ValueError("grey must be true or false")

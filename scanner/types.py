@@ -55,7 +55,7 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """A decoded picture: `rgb` is uint8 [H, W, 3], upright, sRGB-like, possibly at reduced scale."""
+    """A decoded picture: `rgb` is uint8 [H, W, 3], upright, possibly at reduced scale."""
 
     ref: ImageRef
     rgb: npt.NDArray[np.uint8]

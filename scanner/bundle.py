@@ -1,0 +1,265 @@
+"""The model bundle: one folder that holds all that a score depends on.
+
+    encoder.onnx      prepared pixels float32 [N, 3, S, S] -> features float32 [N, F]
+    classifier.onnx   features float32 [N, F] -> logit float32 [N]
+    decoder.onnx      (optional) prepared pixels -> reconstruction
+    bundle.json       what `Bundle` holds, and the sha256 of each file
+    MODEL_CARD.md     for people
+
+Reading verifies everything before a graph is run, and says in one line what is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from scanner.errors import BundleError
+from scanner.onnx_guard import external_data_in
+from scanner.preprocess import PreprocessSpec
+
+SCHEMA_VERSION = 1
+REQUIRED_GRAPHS = ("encoder.onnx", "classifier.onnx")
+REQUIRED_FILES = (*REQUIRED_GRAPHS, "MODEL_CARD.md")
+OPTIONAL_FILES = ("decoder.onnx",)
+REQUIRED_POINTS = ("youden", "best_f1")
+LABELS = ("real", "fake")
+# A bound on what reading a foreign bundle may cost; far above any model that scans folders.
+_MAX_GRAPH_BYTES = 2 * 1024**3
+_MAX_JSON_BYTES = 16 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle.
+
+    `thresholds` maps an operating point's name to the threshold on calibrated P(fake) in
+    [0, 1]; `temperature` divides the logit before the sigmoid (Guo et al., 2017); `metrics`
+    names the data each figure was measured on; `training` is the training configuration;
+    `files` maps each file to its sha256; `digest` is 12 hex digits over bundle.json, which
+    covers every file through its hash.
+    """
+
+    path: Path
+    name: str
+    digest: str
+    spec: PreprocessSpec
+    thresholds: Mapping[str, float]
+    operating_point: str
+    temperature: float
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether the bundle carries the optional reconstruction graph."""
+        return "decoder.onnx" in self.files
+
+    def graph(self, name: str) -> bytes:
+        """Bytes of one of `files`, verified again as they are read.
+
+        A session is made from these bytes and not from the path: what runs is what was
+        verified, and without a path a graph has no folder to read anything else from.
+        """
+        return _verified(self.path / name, self.files[name])
+
+
+def default_bundle_path() -> Path:
+    """Folder of the embedded bundle."""
+    return Path(__file__).parent / "default_model"
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Verify and read the bundle in folder `path`; raises BundleError, in one line."""
+    if not path.is_dir():
+        raise BundleError(
+            f"{path}: no such bundle folder; `python -m export onnx RUN --out {path}` makes one"
+        )
+    try:
+        raw_json = _read_regular(path / "bundle.json", _MAX_JSON_BYTES)
+        raw = json.loads(raw_json, parse_constant=_refuse_constant)
+        bundle = _parse(path, raw, hashlib.sha256(raw_json).hexdigest()[:12])
+        for name, expected in bundle.files.items():
+            _verified(path / name, expected)
+    except BundleError:
+        raise
+    except RecursionError:
+        raise BundleError(f"{path}: bundle.json is nested too deeply") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise BundleError(f"{path}: bundle.json is not valid: {_one_line(error)}") from None
+    return bundle
+
+
+def write_bundle(
+    out: Path,
+    *,
+    name: str,
+    spec: PreprocessSpec,
+    thresholds: Mapping[str, float],
+    operating_point: str,
+    temperature: float,
+    metrics: Mapping[str, Any],
+    training: Mapping[str, Any],
+) -> Bundle:
+    """Complete folder `out`, which holds the graphs and the card, with bundle.json.
+
+    Reads the finished bundle back, so what is returned has been verified.
+    """
+    files = [*REQUIRED_FILES, *(name for name in OPTIONAL_FILES if (out / name).exists())]
+    raw = {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "labels": list(LABELS),
+        "preprocess": spec.to_dict(),
+        "thresholds": dict(thresholds),
+        "operating_point": operating_point,
+        "temperature": temperature,
+        "metrics": metrics,
+        "training": training,
+        "files": {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files},
+    }
+    text = json.dumps(raw, indent=2, sort_keys=False, allow_nan=False) + "\n"
+    (out / "bundle.json").write_text(text, encoding="utf-8")
+    return read_bundle(out)
+
+
+def replace_folder(finished: Path, target: Path) -> None:
+    """Move the finished folder to `target`, swapping out an older bundle that stands there.
+
+    Only a folder that holds a bundle.json, or an empty one, is ever replaced.
+    """
+    if target.exists():
+        if not target.is_dir() or (any(target.iterdir()) and not (target / "bundle.json").exists()):
+            raise BundleError(f"{target}: exists and is no bundle; name another --out")
+        old = target.with_name(f".{target.name}.old-{os.getpid()}")
+        target.rename(old)
+        try:
+            finished.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        shutil.rmtree(old)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        finished.rename(target)
+
+
+def _parse(path: Path, raw: Any, digest: str) -> Bundle:
+    if not isinstance(raw, dict):
+        raise ValueError("it must hold an object")
+    version = raw.get("schema_version")
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise BundleError(
+            f"{path}: schema version {str(version)[:20]!r} is not {SCHEMA_VERSION}, the one that "
+            "this imgscan reads; export the run again with this version"
+        )
+    name = raw["name"]
+    if not isinstance(name, str) or not name.isprintable() or not 1 <= len(name) <= 64:
+        raise ValueError("name must be 1 to 64 printable characters")
+    if tuple(raw["labels"]) != LABELS:
+        raise ValueError(f"labels must be {list(LABELS)}")
+    spec = PreprocessSpec.from_dict(_object(raw, "preprocess"))
+    thresholds = {
+        str(point): _number(value, f"threshold {point}")
+        for point, value in _object(raw, "thresholds").items()
+    }
+    for point in REQUIRED_POINTS:
+        if point not in thresholds:
+            raise ValueError(f"threshold {point!r} is missing")
+    for point, value in thresholds.items():
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"threshold {point!r} must lie in 0..1")
+    operating_point = raw["operating_point"]
+    if operating_point not in thresholds:
+        raise ValueError(f"operating_point {operating_point!r} is none of {sorted(thresholds)}")
+    temperature = _number(raw["temperature"], "temperature")
+    if temperature <= 0:
+        raise ValueError("temperature must be above 0")
+    files = _object(raw, "files")
+    for required in REQUIRED_FILES:
+        if required not in files:
+            raise ValueError(f"files lacks {required}")
+    for file_name, digest_hex in files.items():
+        # Names are matched against a closed list, so no path of any kind can be smuggled in.
+        if file_name not in (*REQUIRED_FILES, *OPTIONAL_FILES):
+            raise ValueError(f"files names {file_name[:80]!r}, which is no part of a bundle")
+        if not isinstance(digest_hex, str) or len(digest_hex) != 64:
+            raise ValueError(f"files: the sha256 of {file_name} must be 64 hex digits")
+    return Bundle(
+        path=path,
+        name=name,
+        digest=digest,
+        spec=spec,
+        thresholds=MappingProxyType(thresholds),
+        operating_point=operating_point,
+        temperature=temperature,
+        metrics=MappingProxyType(_object(raw, "metrics")),
+        training=MappingProxyType(_object(raw, "training")),
+        files=MappingProxyType(files),
+    )
+
+
+def _verified(path: Path, expected: str) -> bytes:
+    content = _read_regular(path, _MAX_GRAPH_BYTES)
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != expected.lower():
+        raise BundleError(
+            f"{path}: sha256 is {actual[:12]}..., bundle.json says {expected[:12]}...; "
+            "the file was changed or damaged: copy or export the bundle again"
+        )
+    if path.suffix == ".onnx":
+        try:
+            external = external_data_in(content)
+        except ValueError as error:
+            raise BundleError(f"{path}: {error}") from None
+        if external:
+            raise BundleError(f"{path}: refers to external data files, which a bundle may not")
+    return content
+
+
+def _read_regular(path: Path, limit: int) -> bytes:
+    """Read a regular file that is no link, at most `limit` bytes."""
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path}: not a regular file; links are refused in a bundle")
+        if status.st_size > limit:
+            raise BundleError(f"{path}: larger than {limit} bytes")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{path}: missing; the bundle is incomplete") from None
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}") from None
+
+
+def _object(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = raw[name]
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must be an object")
+    return value
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{what} must be a finite number")
+    return float(value)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{error.args[0]!r} is missing"
+    return " ".join(str(error).split())[:200]

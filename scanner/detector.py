@@ -1,0 +1,148 @@
+"""Scores prepared pixels with a bundle's graphs. The only importer of onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from scanner.bundle import Bundle
+from scanner.errors import BundleError, ImgscanError
+
+Device = Literal["auto", "cuda", "cpu"]
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_CUDA_REMEDY = (
+    "install the CUDA libraries with `pip install 'imgscan[cuda]'` and check the driver "
+    "with `nvidia-smi`, or use --device cpu"
+)
+
+
+class Detector:
+    """A bundle's encoder and classifier on one device.
+
+    `device` is "cuda" or "cpu", as it really runs: CUDA counts only after a batch has gone
+    through it. `note` says in one line why a CUDA that is present was not used.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int | None = None) -> None:
+        self.bundle = bundle
+        self.note: str | None = None
+        self.device = "cpu"
+        if device != "cpu":
+            self._try_cuda(required=device == "cuda", threads=threads)
+        if self.device == "cpu":
+            self._load(_CPU, threads)
+            self._probe()
+
+    def score(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """float32 [B, V, 3, S, S] -> calibrated P(fake), float64 [B]."""
+        logits = self.logits(batch)
+        # exp of a large positive number overflows; of a large negative one it does not.
+        z = np.clip(logits / self.bundle.temperature, -60.0, 60.0)
+        return 1.0 / (1.0 + np.exp(-z))
+
+    def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """float32 [B, V, 3, S, S] -> uncalibrated logit, float64 [B], mean over the views."""
+        count, views = batch.shape[:2]
+        features = self.features(batch.reshape(count * views, *batch.shape[2:]))
+        (logit,) = self._classifier.run(None, {self._classifier_input: features})
+        per_view = np.asarray(logit, np.float64).reshape(count, views)
+        if not np.isfinite(per_view).all():
+            raise ImgscanError(
+                f"{self.bundle.path}: the model answered with a value that is not a number on "
+                f"device {self.device}; try --device cpu or another --model"
+            )
+        return per_view.mean(axis=1)
+
+    def features(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Prepared pixels float32 [N, 3, S, S] -> features float32 [N, F]."""
+        (features,) = self._encoder.run(None, {self._encoder_input: pixels})
+        return np.asarray(features, np.float32)
+
+    def _try_cuda(self, *, required: bool, threads: int | None) -> None:
+        problem = None
+        if _CUDA not in ort.get_available_providers():
+            problem = "this onnxruntime has no CUDA provider"
+        else:
+            # The wheels of the [cuda] extra are not on the loader's path until this is called.
+            preload = getattr(ort, "preload_dlls", None)
+            if preload is not None and _nvidia_driver_present():
+                preload()
+            if not _nvidia_driver_present():
+                problem = "no NVIDIA driver was found"
+            else:
+                try:
+                    self._load(_CUDA, threads)
+                    if _CUDA not in self._encoder.get_providers():
+                        problem = "the CUDA provider could not be loaded"
+                    else:
+                        self._probe()
+                        self.device = "cuda"
+                        return
+                # onnxruntime raises its own classes, bare RuntimeError among them.
+                except (RuntimeError, BundleError) as error:
+                    problem = "CUDA failed on a trial batch: " + " ".join(str(error).split())[:160]
+        if required:
+            raise ImgscanError(f"--device cuda: {problem}; {_CUDA_REMEDY}")
+        if problem != "no NVIDIA driver was found" and _nvidia_driver_present():
+            self.note = f"running on the CPU: {problem}; {_CUDA_REMEDY}"
+
+    def _load(self, provider: str, threads: int | None) -> None:
+        self._encoder = _session(self.bundle, "encoder.onnx", provider, threads)
+        self._encoder_input = _only_input(self._encoder, self.bundle.path / "encoder.onnx", rank=4)
+        self._classifier = _session(self.bundle, "classifier.onnx", provider, threads)
+        self._classifier_input = _only_input(
+            self._classifier, self.bundle.path / "classifier.onnx", rank=2
+        )
+
+    def _probe(self) -> None:
+        """Run one batch, so that a graph that does not fit fails here and not in mid-scan."""
+        spec = self.bundle.spec
+        probe = np.zeros((2, spec.views, 3, spec.size, spec.size), np.float32)
+        try:
+            shape = self.logits(probe).shape
+        except ImgscanError:
+            raise
+        # onnxruntime's own exceptions share no base class with a public name.
+        except Exception as error:  # noqa: BLE001
+            message = " ".join(str(error).split())[:200]
+            raise BundleError(f"{self.bundle.path}: the graphs do not run: {message}") from None
+        if shape != (2,):
+            raise BundleError(f"{self.bundle.path}: two pictures gave {shape} scores")
+
+
+def _session(bundle: Bundle, name: str, provider: str, threads: int | None) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what matters is raised; the rest is noise on stderr
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    providers = [provider] if provider == _CPU else [provider, _CPU]
+    graph = bundle.graph(name)
+    try:
+        return ort.InferenceSession(graph, options, providers=providers)
+    # onnxruntime's own exceptions share no base class with a public name.
+    except Exception as error:  # noqa: BLE001
+        message = " ".join(str(error).split())[:200]
+        raise BundleError(f"{bundle.path / name}: onnxruntime cannot load it: {message}") from None
+
+
+def _only_input(session: Any, path: Path, *, rank: int) -> str:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise BundleError(f"{path}: needs one input and one output")
+    if inputs[0].type != "tensor(float)" or len(inputs[0].shape) != rank:
+        raise BundleError(f"{path}: its input must be float32 of rank {rank}")
+    return str(inputs[0].name)
+
+
+def _nvidia_driver_present() -> bool:
+    return any(Path(name).exists() for name in ("/dev/nvidiactl", "/dev/dxg")) or _windows_driver()
+
+
+def _windows_driver() -> bool:
+    root = os.environ.get("SYSTEMROOT")
+    return root is not None and (Path(root) / "System32" / "nvcuda.dll").exists()
