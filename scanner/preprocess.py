@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from scanner.types import Box
+
 Resampling = Literal["bilinear", "bicubic", "lanczos"]
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -84,9 +86,15 @@ def draft_side(spec: PreprocessSpec) -> int:
     return 2 * spec.size
 
 
-def resized_squares(rgb: npt.NDArray[np.uint8], spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
-    """uint8 [H, W, 3] -> uint8 [V, S, S, 3]: resize and crop, before normalisation."""
-    height, width = rgb.shape[:2]
+def resized_squares(
+    rgb: npt.NDArray[np.uint8], spec: PreprocessSpec, box: Box | None = None
+) -> npt.NDArray[np.uint8]:
+    """uint8 [H, W, 3] -> uint8 [V, S, S, 3]: resize and crop, before normalisation.
+
+    `box` is the part of `rgb` to use, in pixels, with fractions; all of it if None.
+    """
+    x0, y0, x1, y1 = box or (0, 0, rgb.shape[1], rgb.shape[0])
+    width, height = x1 - x0, y1 - y0
     scale = spec.size / min(height, width)
     new_w = max(spec.size, round(width * scale))
     new_h = max(spec.size, round(height * scale))
@@ -101,24 +109,27 @@ def resized_squares(rgb: npt.NDArray[np.uint8], spec: PreprocessSpec) -> npt.NDA
     squares = []
     for offset in offsets:
         left, top = (offset, 0) if new_w >= new_h else (0, offset)
-        # `box` resizes only what the crop shows: a panorama costs no more than a square.
-        box = (
-            left * width / new_w,
-            top * height / new_h,
-            min(width, (left + spec.size) * width / new_w),
-            min(height, (top + spec.size) * height / new_h),
+        # `shown` resizes only what the crop shows: a panorama costs no more than a square.
+        shown = (
+            x0 + left * width / new_w,
+            y0 + top * height / new_h,
+            min(x1, x0 + (left + spec.size) * width / new_w),
+            min(y1, y0 + (top + spec.size) * height / new_h),
         )
-        square = image.resize((spec.size, spec.size), _FILTERS[spec.resampling], box=box)
+        square = image.resize((spec.size, spec.size), _FILTERS[spec.resampling], box=shown)
         squares.append(np.asarray(square))
     return np.stack(squares)
 
 
-def prepare(rgb: npt.NDArray[np.uint8], spec: PreprocessSpec) -> npt.NDArray[np.float32]:
-    """uint8 [H, W, 3] -> float32 [V, 3, S, S], normalised."""
-    squares = resized_squares(rgb, spec).astype(np.float32)
-    # One multiply and one add a value: (x / 255 - mean) / std.
-    factor = np.float32(1 / 255) / np.asarray(spec.std, np.float32)
-    shift = np.asarray(spec.mean, np.float32) / np.asarray(spec.std, np.float32)
+def prepare(
+    rgb: npt.NDArray[np.uint8], spec: PreprocessSpec, box: Box | None = None
+) -> npt.NDArray[np.float32]:
+    """uint8 [H, W, 3] -> float32 [V, 3, S, S], normalised. `box` as in `Pixels`."""
+    squares = resized_squares(rgb, spec, box).astype(np.float32)
+    # One multiply and one subtraction a value: (x / 255 - mean) / std.
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    factor = np.float32(1 / 255) / std
+    shift = np.divide(mean, std)
     squares *= factor
     squares -= shift
     return np.ascontiguousarray(squares.transpose(0, 3, 1, 2))

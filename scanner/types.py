@@ -29,6 +29,9 @@ Reason = Literal[
 
 VerdictName = Literal["fake", "real"]
 
+# Left, top, right, bottom in pixels of `Pixels.rgb`, with fractions.
+Box = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
@@ -55,11 +58,16 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """A decoded picture: `rgb` is uint8 [H, W, 3], upright, possibly at reduced scale."""
+    """A decoded picture: `rgb` is uint8 [H, W, 3], upright, possibly at reduced scale.
+
+    `box` is the part of `rgb` that is the picture: at reduced scale the outermost row or column
+    may stand for a fraction of a pixel. None: all of it.
+    """
 
     ref: ImageRef
     rgb: npt.NDArray[np.uint8]
     facts: FileFacts
+    box: Box | None = None
 
 
 @dataclass(frozen=True, slots=True)

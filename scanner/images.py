@@ -1,0 +1,279 @@
+"""Files to pixels: `decode()` for a path, `decode_stream()` for what is already open.
+
+Training and scanning both read pictures through here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    IcoImagePlugin,
+    Image,
+    ImageCms,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from scanner.find import failed_to_open, find_images, open_regular
+from scanner.formats import (
+    HEAD_BYTES,
+    KNOWN_EXTENSIONS,
+    RAW_EXTENSIONS,
+    REMEDIES,
+    ends_early,
+    sniff,
+)
+from scanner.preprocess import PreprocessSpec, draft_side
+from scanner.text import one_line
+from scanner.types import Box, Failed, FileFacts, ImageRef, Pixels, Reason
+
+__all__ = ["KNOWN_EXTENSIONS", "MAX_PIXELS", "MIN_SIDE", "decode", "decode_stream", "find_images"]
+
+# Above the largest phone sensors (200 megapixels). Decoded, this is 1.2 GB.
+MAX_PIXELS = 300_000_000
+MIN_SIDE = 16
+# Pictures that decode to more than this take turns, so that as many workers as there are
+# cores do not each hold a gigabyte.
+_LARGE_PIXELS = 40_000_000
+_one_large_at_a_time = threading.Lock()
+
+# Nothing else is tried, whatever the content says: Pillow reads some forty formats, among them
+# ones that start other programs (EPS) or take any file for theirs (TGA). The plugins are
+# imported by name because Pillow would otherwise load all forty on first use.
+_FORMATS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        WebPImagePlugin.WebPImageFile,
+        GifImagePlugin.GifImageFile,
+        TiffImagePlugin.TiffImageFile,
+        BmpImagePlugin.BmpImageFile,
+        AvifImagePlugin.AvifImageFile,
+        Jpeg2KImagePlugin.Jpeg2KImageFile,
+        PpmImagePlugin.PpmImageFile,
+        IcoImagePlugin.IcoImageFile,
+    )
+)
+
+# Set once, for all threads: Pillow then refuses twice this by itself, also for frames and tiles
+# whose size the header does not tell, and warns from once this, where `_read()` refuses.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+# EXIF orientation: what undoes it, and whether that swaps the axes, then mirrors x, then y.
+_UPRIGHT = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, False, True, False),
+    3: (Image.Transpose.ROTATE_180, False, True, True),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, False, False, True),
+    5: (Image.Transpose.TRANSPOSE, True, False, False),
+    6: (Image.Transpose.ROTATE_270, True, True, False),
+    7: (Image.Transpose.TRANSVERSE, True, True, True),
+    8: (Image.Transpose.ROTATE_90, True, False, True),
+}
+
+
+class _RefusedError(Exception):
+    """A picture that is understood and not decoded, with the row's reason and detail."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason: Reason = reason
+        self.detail = detail
+
+
+def decode(ref: ImageRef, spec: PreprocessSpec) -> Pixels | Failed:
+    """The picture at `ref.path`, upright, as RGB; the file is opened once."""
+    try:
+        fd, size = open_regular(ref.path)
+    except OSError as error:
+        return failed_to_open(ref.path, error)
+    with os.fdopen(fd, "rb") as stream:
+        return decode_stream(stream, ref, spec, size_bytes=size)
+
+
+def decode_stream(
+    stream: BinaryIO, ref: ImageRef, spec: PreprocessSpec, *, size_bytes: int
+) -> Pixels | Failed:
+    """The same for a seekable stream of `size_bytes` bytes, which stays open.
+
+    A JPEG comes at the smallest scale (1/1, 1/2, 1/4, 1/8) that leaves what `prepare(rgb, spec,
+    box)` makes of it within the tolerance stated in docs/preprocessing.md. Never raises for
+    what the file holds.
+    """
+    facts = FileFacts(bytes=size_bytes)
+    try:
+        if size_bytes == 0:
+            raise _RefusedError("empty", "the file has no bytes")
+        facts = replace(facts, sha256=hashlib.file_digest(cast(Any, stream), "sha256").hexdigest())
+        stream.seek(0)
+        head = stream.read(HEAD_BYTES)
+        facts = replace(facts, format=sniff(head))
+        _refuse_undecoded(ref, head)
+        stream.seek(0)
+        with Image.open(stream, formats=_FORMATS) as image:
+            facts = _facts(image, facts)
+            rgb, box = _read(image, spec)
+            return Pixels(ref, rgb, facts, box)
+    except _RefusedError as refused:
+        return Failed(ref, refused.reason, refused.detail, facts)
+    # Decoders of damaged files raise whatever their authors did not foresee (OSError,
+    # SyntaxError, struct.error, IndexError, zlib.error, MemoryError...). One file's damage must
+    # not end a scan of a million, so all of it becomes that file's row, here and only here.
+    except Exception as error:  # noqa: BLE001
+        reason, detail = _explain(error, stream, size_bytes, facts)
+        return Failed(ref, reason, detail, facts)
+
+
+def _refuse_undecoded(ref: ImageRef, head: bytes) -> None:
+    kind = sniff(head)
+    if kind in (None, "TIFF") and ref.path.suffix.lower() in RAW_EXTENSIONS:
+        kind = "RAW"
+    if kind in REMEDIES:
+        raise _RefusedError("unsupported", REMEDIES[kind])
+
+
+def _facts(image: Image.Image, facts: FileFacts) -> FileFacts:
+    width, height = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Pillow gives a turned TIFF's size as it will be after turning.
+        width, height = int(image.tag_v2[256]), int(image.tag_v2[257])
+    # MPO is a JPEG with more JPEGs behind it, of which the first counts.
+    kind = "JPEG" if image.format == "MPO" else image.format
+    return replace(facts, width=width, height=height, format=kind)
+
+
+def _read(image: Image.Image, spec: PreprocessSpec) -> tuple[npt.NDArray[np.uint8], Box | None]:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _RefusedError("too_large", _too_large(f"{width} x {height} pixels are"))
+    if min(width, height) < MIN_SIDE:
+        raise _RefusedError("too_small", f"{width} x {height}: a side is under {MIN_SIDE} pixels")
+    scale = 1
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        scale = _reduction(image.size, draft_side(spec), (8, 4, 2))
+        # Asked for this size, Pillow chooses exactly this scale.
+        image.draft(None, (width // scale, height // scale))
+    if image.width * image.height <= _LARGE_PIXELS:
+        rgb = _rgb(image)
+    else:
+        with _one_large_at_a_time:
+            rgb = _rgb(image)
+            factor = _reduction(rgb.size, 2 * draft_side(spec), range(64, 1, -1))
+            rgb = rgb.reduce(factor)
+            scale *= factor
+    # The last column and row of a scaled picture may stand for fewer pixels than the others.
+    # Unless that is carried along, the picture comes out stretched by up to half a pixel.
+    spare_x, spare_y = rgb.width - width / scale, rgb.height - height / scale
+    mirror_x = mirror_y = False
+    orientation = _orientation(image)
+    if orientation in _UPRIGHT:
+        method, swap, mirror_x, mirror_y = _UPRIGHT[orientation]
+        rgb = rgb.transpose(method)
+        if swap:
+            spare_x, spare_y = spare_y, spare_x
+    box = None
+    if spare_x or spare_y:
+        left, top = spare_x * mirror_x, spare_y * mirror_y
+        box = (left, top, left + rgb.width - spare_x, top + rgb.height - spare_y)
+    return np.asarray(rgb), box
+
+
+def _reduction(size: tuple[int, int], side: int, factors: Iterable[int]) -> int:
+    """The first of `factors` that leaves the short side at `side` pixels or more; else 1."""
+    return next((factor for factor in factors if min(size) >= factor * side), 1)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - part of the codec: a broken EXIF block leaves the picture whole
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB, by constants of the format and never of the picture's own values."""
+    image.load()
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return _from_wide(image).convert("RGB")
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        assert converted is not None  # it is None only for in-place conversion
+        return converted
+    if image.mode in ("La", "RGBa"):  # colours already multiplied by alpha
+        image = image.convert(image.mode.upper())
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        white.alpha_composite(rgba)
+        return white.convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_wide(image: Image.Image) -> Image.Image:
+    """Greyscale of more than 8 bits to 8."""
+    highest, inverted = 65535, False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # 16-bit unsigned samples have a known white; signed, 32-bit and float ones do not.
+        if image.mode in ("I", "F"):
+            bits = image.tag_v2.get(258, ("?",))[0]
+            raise _RefusedError(
+                "unsupported",
+                f"{bits}-bit samples without a defined white; export it as 8 or 16 bit",
+            )
+        highest = 2 ** int(image.tag_v2.get(258, (16,))[0]) - 1
+        inverted = image.tag_v2.get(262) == 0  # "white is zero", which Pillow ignores here
+    elif image.mode == "F":
+        raise _RefusedError("unsupported", "floating-point samples; export it as 8 or 16 bit")
+    wide = np.asarray(image).astype(np.uint32)
+    grey = ((wide * 255 + highest // 2) // highest).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(255 - grey if inverted else grey)
+
+
+def _too_large(what: str) -> str:
+    return (
+        f"{what} more than the limit of {MAX_PIXELS // 1_000_000} million; "
+        "save it at a smaller size to scan it"
+    )
+
+
+def _explain(error: Exception, stream: BinaryIO, size: int, facts: FileFacts) -> tuple[Reason, str]:
+    """What a codec's exception means for the user."""
+    if isinstance(error, Image.DecompressionBombError):
+        declared = re.search(r"\d+", str(error))
+        return "too_large", _too_large(f"{declared[0] if declared else 'its'} pixels are")
+    if isinstance(error, MemoryError):
+        return "too_large", "there is not enough memory to decode it"
+    if isinstance(error, OSError) and error.errno is not None:  # from the disk, not the codec
+        return "unreadable", error.strerror or one_line(error)
+    if facts.format is None:
+        return "not_an_image", "the content is of no picture format that is known here"
+    try:
+        early = ends_early(stream, size)
+    except OSError:
+        early = False
+    if early or "truncated" in str(error).lower():
+        return "truncated", f"the file ends before the picture does ({size} bytes)"
+    if isinstance(error, UnidentifiedImageError):
+        return "unreadable", f"the {facts.format} header is damaged or of an unknown kind"
+    return "unreadable", f"the {facts.format} decoder gave up: {one_line(error)}"
