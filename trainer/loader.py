@@ -1,0 +1,132 @@
+"""Batches of prepared pixels out of `Sample`s, the same for the same seed and epoch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from scanner.errors import ImgscanError
+from scanner.preprocess import PreprocessSpec, prepare
+from scanner.types import Failed
+from trainer.augment import augment
+from trainer.config import Augmentation, Balance, FitConfig
+from trainer.data import Sample
+
+# Yields (pixels float32 [N, V, 3, S, S], labels int64 [N], indices int64 [N]).
+Batches = DataLoader[Any]
+RGB = npt.NDArray[np.uint8]
+
+
+class Pictures(Dataset[Any]):
+    """Item i is (prepared pixels float32 [V, 3, S, S], label, i).
+
+    `change` is applied between decoding and preparing. Every random draw depends on (seed,
+    epoch, i) alone, so that neither workers nor a resumed run alter it.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        spec: PreprocessSpec,
+        *,
+        augmentation: Augmentation = "none",
+        change: Callable[[RGB], RGB] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.samples, self.spec = samples, spec
+        self.augmentation, self.change, self.seed = augmentation, change, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
+        sample = self.samples[index]
+        decoded = sample.decode(self.spec)
+        if isinstance(decoded, Failed):
+            raise ImgscanError(f"{sample.key}: {decoded.detail}; it could be read when fit began")
+        rgb = decoded.rgb
+        if self.change is not None:
+            rgb = self.change(rgb)
+        if self.augmentation != "none":
+            rng = np.random.default_rng((self.seed, self.epoch, index))
+            rgb = augment(rgb, self.augmentation, rng)
+        return torch.from_numpy(prepare(rgb, self.spec)), sample.label, index
+
+
+def train_batches(
+    pictures: Pictures, config: FitConfig, epoch: int, *, pin: bool = False
+) -> Batches:
+    """The shuffled batches of one epoch; a last one of a single picture is left out.
+
+    Batch normalisation cannot learn from one picture.
+    """
+    pictures.epoch = epoch
+    order = _order(pictures.samples, config.balance, config.seed, epoch)
+    if len(order) > config.batch_size and len(order) % config.batch_size == 1:
+        order = order[:-1]
+    return _loader(pictures, config, order, pin)
+
+
+def eval_batches(pictures: Pictures, config: FitConfig, *, pin: bool = False) -> Batches:
+    """All pictures once, in order."""
+    return _loader(pictures, config, list(range(len(pictures))), pin)
+
+
+def _loader(pictures: Pictures, config: FitConfig, order: list[int], pin: bool) -> Batches:
+    return DataLoader(
+        pictures,
+        batch_size=config.batch_size,
+        sampler=_Fixed(order),
+        num_workers=min(config.workers, max(1, len(order))) if config.workers else 0,
+        pin_memory=pin,
+    )
+
+
+class _Fixed(torch.utils.data.Sampler[int]):
+    """The indices it is given, in that order."""
+
+    def __init__(self, order: Sequence[int]) -> None:
+        self.order = order
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def _order(samples: Sequence[Sample], balance: Balance, seed: int, epoch: int) -> list[int]:
+    """As many draws as there are pictures: a permutation, or weighted with replacement.
+
+    "class" makes both classes equally likely; "source" besides that makes the sources of a
+    class count by the square root of their sizes, so that big ones do not drown small ones.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    if balance == "none":
+        return [int(i) for i in rng.permutation(len(samples))]
+    weights = sample_weights(samples, balance)
+    return [int(i) for i in rng.choice(len(samples), len(samples), p=weights)]
+
+
+def sample_weights(samples: Sequence[Sample], balance: Balance) -> npt.NDArray[np.float64]:
+    """Probability of each sample under `balance`, float64 [N], summing to 1."""
+    by_class = Counter(s.label for s in samples)
+    by_source = Counter((s.label, s.source) for s in samples)
+    if balance == "source":
+        raw = {key: count**0.5 / count for key, count in by_source.items()}
+    else:
+        raw = {key: 1.0 / by_class[key[0]] for key in by_source}
+    weights = np.array([raw[s.label, s.source] for s in samples])
+    labels = np.array([s.label for s in samples])
+    for label in by_class:
+        weights[labels == label] /= weights[labels == label].sum()
+    normalised: npt.NDArray[np.float64] = weights / weights.sum()
+    return normalised

@@ -1,0 +1,99 @@
+"""Scores of a set of pictures, and the figures that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor
+
+from trainer.models import AutoencoderClassifier
+
+Array = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """`logits` float64 [N] (mean over views) and `labels` int64 [N] (1: fake), in data order."""
+
+    logits: Array
+    labels: Labels
+    reconstruction_error: float  # mean absolute error of RGB in [0, 1]; nan without decoder
+
+
+@torch.inference_mode()
+def score_batches(
+    model: AutoencoderClassifier,
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    device: torch.device,
+) -> Scores:
+    """Run the model over batches of [N, V, 3, S, S] without learning."""
+    model.eval()
+    logits, labels, error, count = [], [], 0.0, 0
+    for pixels, label, _ in batches:
+        flat = pixels.to(device, non_blocking=True).flatten(0, 1)  # [N * V, 3, S, S]
+        output = model(flat)
+        logits.append(output.logit.double().view(len(label), -1).mean(1).cpu().numpy())
+        labels.append(label.numpy())
+        if output.reconstruction is not None:
+            difference = (output.reconstruction - model.target(flat)).abs().mean()
+            error += float(difference) * len(label)
+            count += len(label)
+    return Scores(
+        np.concatenate(logits),
+        np.concatenate(labels).astype(np.int64),
+        error / count if count else float("nan"),
+    )
+
+
+def figures(p: Array, labels: Labels, threshold: float) -> dict[str, Any]:
+    """Accuracy, balanced accuracy, precision, recall, specificity, F1, AUC, AP, ECE and Brier.
+
+    `p` is P(fake), [N]. Figures that need both classes are None where one is missing.
+    """
+    predicted = p >= threshold
+    fake = labels == 1
+    tp, fp = int((predicted & fake).sum()), int((predicted & ~fake).sum())
+    fn, tn = int((~predicted & fake).sum()), int((~predicted & ~fake).sum())
+    recall = _ratio(tp, tp + fn)
+    specificity = _ratio(tn, tn + fp)
+    precision = _ratio(tp, tp + fp)
+    both = 0 < fake.sum() < len(labels)
+    return {
+        "count": len(labels),
+        "threshold": float(threshold),
+        "accuracy": _ratio(tp + tn, len(labels)),
+        "balanced_accuracy": (
+            (recall + specificity) / 2 if recall is not None and specificity is not None else None
+        ),
+        "precision": precision,
+        "recall": recall,
+        "specificity": specificity,
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "auc": float(roc_auc_score(labels, p)) if both else None,
+        "ap": float(average_precision_score(labels, p)) if both else None,
+        "ece": expected_calibration_error(p, labels),
+        "brier": float(np.mean((p - labels) ** 2)),
+        "confusion": {"tp": tp, "fp": fp, "fn": fn, "tn": tn},
+    }
+
+
+def expected_calibration_error(p: Array, labels: Labels, bins: int = 15) -> float:
+    """Mean gap between P(fake) and the share of fakes over equal-width bins (Naeini, 2015)."""
+    index = np.minimum((p * bins).astype(int), bins - 1)
+    gap = 0.0
+    for b in range(bins):
+        inside = index == b
+        if inside.any():
+            gap += inside.sum() * abs(float(p[inside].mean()) - float(labels[inside].mean()))
+    return gap / len(p)
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
