@@ -75,7 +75,7 @@ def fit(
     from trainer.fit import fit as run_fit
 
     if threads is not None:
-        torch.set_num_threads(threads)  # type: ignore[no-untyped-call]
+        torch.set_num_threads(threads)
 
     def say(text: str) -> None:
         if not quiet:
