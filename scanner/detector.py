@@ -43,7 +43,8 @@ class Detector:
         logits = self.logits(batch)
         # exp of a large positive number overflows; of a large negative one it does not.
         z = np.clip(logits / self.bundle.temperature, -60.0, 60.0)
-        return 1.0 / (1.0 + np.exp(-z))
+        p: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-z))
+        return p
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """float32 [B, V, 3, S, S] -> uncalibrated logit, float64 [B], mean over the views."""
@@ -56,7 +57,8 @@ class Detector:
                 f"{self.bundle.path}: the model answered with a value that is not a number on "
                 f"device {self.device}; try --device cpu or another --model"
             )
-        return per_view.mean(axis=1)
+        mean: npt.NDArray[np.float64] = per_view.mean(axis=1)
+        return mean
 
     def features(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Prepared pixels float32 [N, 3, S, S] -> features float32 [N, F]."""

@@ -1,0 +1,99 @@
+"""A run of the trainer -> a verified bundle, moved into place only when all of it holds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.card import model_card
+from export.parity import Parity, require
+from export.to_onnx import write_graphs
+from scanner.bundle import Bundle, read_bundle, replace_folder, write_bundle
+from scanner.errors import UsageError
+from trainer.checkpoint import load_run
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The bundle in its place, and how closely it agrees with torch."""
+
+    bundle: Bundle
+    parity: Parity
+
+
+def export_run(
+    run: Path,
+    out: Path,
+    *,
+    name: str,
+    operating_point: str | None = None,
+    decoder: bool = False,
+    measured: Mapping[str, Path] | None = None,
+    notes: Path | None = None,
+) -> Exported:
+    """Export the best epoch of folder `run` as bundle `out`.
+
+    `measured` maps a name to a JSON file of figures that goes into the bundle's metrics beside
+    those of the fit; `notes` is Markdown for the model card. A failure leaves no trace, nor
+    does it touch a bundle that stands at `out`.
+    """
+    model, config, result = load_run(run)
+    metrics: dict[str, Any] = {"validation": result["validation"], "pictures": result["pictures"]}
+    for key, path in (measured or {}).items():
+        metrics[key] = _read_figures(path)
+    point = operating_point or result["operating_point"]
+    if point not in result["thresholds"]:
+        raise UsageError(f"--operating-point {point}: the run has {sorted(result['thresholds'])}")
+    notes_text = _read_text(notes) if notes is not None else ""
+
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        work.chmod(0o755)  # mkdtemp's 0700 would keep a shared bundle from its other readers
+        write_graphs(model, work, decoder=decoder)
+        training = {
+            "config": config.to_dict(),
+            **{key: result[key] for key in ("epoch", "seconds", "device", "torch")},
+        }
+        content: dict[str, Any] = {
+            "name": name,
+            "spec": model.spec,
+            "thresholds": result["thresholds"],
+            "operating_point": point,
+            "temperature": result["temperature"],
+            "training": training,
+        }
+        # Once without the figure, so that the Detector can measure it; then with it, for good.
+        card = work / "MODEL_CARD.md"
+        card.write_text("", "utf-8")
+        parity = require(model, write_bundle(work, metrics=metrics, **content))
+        metrics["parity"] = {
+            "pictures": parity.pictures,
+            "max_probability_difference": parity.max_probability_difference,
+        }
+        card.write_text(model_card(metrics=metrics, notes=notes_text, **content), "utf-8")
+        write_bundle(work, metrics=metrics, **content)
+        replace_folder(work, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Exported(read_bundle(out), parity)
+
+
+def _read_figures(path: Path) -> Any:
+    try:
+        return json.loads(_read_text(path))
+    except ValueError as error:
+        raise UsageError(f"{path}: not valid JSON: {error}") from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None

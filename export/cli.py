@@ -1,0 +1,104 @@
+"""`export onnx`: the edge that parses, prints and exits.
+
+`export` is a builtin of POSIX shells, where `export onnx` silently does nothing; `python -m
+export onnx` and `imgscan-export onnx` work everywhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from scanner import __version__
+from scanner.errors import ImgscanError, UsageError
+
+# Exit codes: 0 done, 3 the request, the run or the parity is not good enough, 130 interrupted.
+USAGE_ERROR, INTERRUPTED = 3, 130
+
+path_type = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, prog_name="imgscan-export")
+def command() -> None:
+    """Export a run of `trainer fit` to a bundle that imgscan scans with.
+
+    In POSIX shells `export` is a builtin: write `python -m export` or `imgscan-export`.
+    """
+
+
+@command.command()
+@click.argument("run", type=path_type)
+@click.option("--out", type=path_type, required=True, help="Folder of the bundle.")
+@click.option("--name", help="Name of the model in reports.  [default: the preset's]")
+@click.option("--operating-point", help="The one that scans use by default.  [default: youden]")
+@click.option("--decoder", is_flag=True, help="Add decoder.onnx, for reconstructions.")
+@click.option(
+    "--metrics",
+    multiple=True,
+    metavar="NAME=FILE.json",
+    help="Figures to put into the bundle, such as those of trainer evaluate.",
+)
+@click.option("--notes", type=path_type, help="Markdown for the model card.")
+def onnx(
+    run: Path,
+    out: Path,
+    name: str | None,
+    operating_point: str | None,
+    decoder: bool,
+    metrics: tuple[str, ...],
+    notes: Path | None,
+) -> None:
+    """Write the ONNX graphs, thresholds, calibration and preprocessing of RUN as one bundle.
+
+    \b
+    python -m export onnx runs/first --out bundles/first
+    imgscan photos --model bundles/first
+    """
+    measured = {}
+    for entry in metrics:
+        key, equals, file = entry.partition("=")
+        if not equals:
+            raise UsageError(f"--metrics {entry}: write NAME=FILE.json")
+        measured[key] = Path(file)
+    from export.bundle import export_run
+    from trainer.checkpoint import read_json
+
+    exported = export_run(
+        run,
+        out,
+        name=name or str(read_json(run / "result.json").get("preset", "model")),
+        operating_point=operating_point,
+        decoder=decoder,
+        measured=measured,
+        notes=notes,
+    )
+    parity = exported.parity
+    click.echo(
+        f"{out}: {exported.bundle.name}@{exported.bundle.digest}, "
+        f"{sum(f.stat().st_size for f in out.iterdir()) / 1e6:.1f} MB"
+    )
+    click.echo(
+        f"parity with torch on {parity.pictures} golden pictures: P(fake) differs by at most "
+        f"{parity.max_probability_difference:.1e} (logit {parity.max_logit_difference:.1e})"
+    )
+    click.echo(f"next: imgscan PATH --model {out}")
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        command.main(standalone_mode=False, prog_name="imgscan-export")
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(USAGE_ERROR)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("export: interrupted; nothing was written", err=True)
+        sys.exit(INTERRUPTED)
+    except ImgscanError as error:
+        click.echo(f"export: {error}", err=True)
+        sys.exit(USAGE_ERROR)

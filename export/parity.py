@@ -1,0 +1,94 @@
+"""Torch against the scanner's own Detector on golden pictures; export refuses on a mismatch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageDraw, ImageFilter
+
+from scanner.bundle import Bundle
+from scanner.detector import Detector
+from scanner.errors import ImgscanError
+from scanner.preprocess import prepare
+from trainer.calibrate import probabilities
+from trainer.models import AutoencoderClassifier
+
+RGB = npt.NDArray[np.uint8]
+TOLERANCE = 1e-4  # largest difference in P(fake) that an export may have
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Largest differences over the golden pictures."""
+
+    pictures: int
+    max_probability_difference: float
+    max_logit_difference: float
+
+
+def golden_pictures() -> list[RGB]:
+    """Sixteen pictures, uint8 [H, W, 3], drawn from fixed seeds: nothing has to be shipped.
+
+    They range over what moves a network: flat areas, gradients, edges, fine texture, noise,
+    saturated colour, black and white, tall and wide and tiny shapes.
+    """
+    pictures = [
+        np.full((64, 64, 3), 0, np.uint8),
+        np.full((300, 300, 3), 255, np.uint8),
+    ]
+    for seed, (height, width) in enumerate(_SIZES):
+        rng = np.random.default_rng(seed)
+        pictures.append(_scene(rng, height, width))
+    return pictures
+
+
+_SIZES = [
+    (256, 256), (480, 640), (640, 480), (200, 300), (1024, 1024), (90, 700), (700, 90),
+    (33, 47), (768, 512), (256, 384), (1080, 1920), (300, 300), (512, 512), (225, 400),
+]  # fmt: skip
+
+
+def _scene(rng: np.random.Generator, height: int, width: int) -> RGB:
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    start, across, down = rng.uniform(0, 255, (3, 3))
+    base = start + (across - start) * x[..., None] + (down - start) * y[..., None] / 2
+    image = Image.fromarray(np.clip(base, 0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    for _ in range(int(rng.integers(4, 24))):
+        corner = rng.uniform(-0.1, 0.9, 2) * (width, height)
+        extent = rng.uniform(0.05, 0.6, 2) * (width, height)
+        colour = tuple(int(c) for c in rng.integers(0, 256, 3))
+        box = [*corner, *(corner + extent)]
+        (draw.ellipse if rng.random() < 0.5 else draw.rectangle)(box, fill=colour)
+    image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 2.5))))
+    noise = rng.normal(0, rng.uniform(0, 25), (height, width, 3))
+    return np.clip(np.asarray(image, np.float64) + noise, 0, 255).astype(np.uint8)
+
+
+def measure(model: AutoencoderClassifier, detector: Detector) -> Parity:
+    """Score the golden pictures both ways; P(fake) by the bundle's temperature."""
+    batch = np.stack([prepare(rgb, model.spec) for rgb in golden_pictures()])  # [16, V, 3, S, S]
+    with torch.inference_mode():
+        flat = torch.from_numpy(batch).flatten(0, 1)
+        logit = model.eval().cpu()(flat).logit.double().view(len(batch), -1).mean(1).numpy()
+    expected = probabilities(logit, detector.bundle.temperature)
+    return Parity(
+        pictures=len(batch),
+        max_probability_difference=float(np.abs(detector.score(batch) - expected).max()),
+        max_logit_difference=float(np.abs(detector.logits(batch) - logit).max()),
+    )
+
+
+def require(model: AutoencoderClassifier, bundle: Bundle) -> Parity:
+    """`measure`, raising ImgscanError above TOLERANCE."""
+    parity = measure(model, Detector(bundle, device="cpu"))
+    if not parity.max_probability_difference <= TOLERANCE:
+        raise ImgscanError(
+            f"the exported graphs differ from the torch model by up to "
+            f"{parity.max_probability_difference:.2e} in P(fake), more than {TOLERANCE:g}; "
+            "nothing was written"
+        )
+    return parity

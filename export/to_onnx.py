@@ -1,0 +1,101 @@
+"""A run's torch model -> the graphs of a bundle, checked by onnx."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from scanner.errors import ImgscanError
+from trainer.models import AutoencoderClassifier
+
+OPSET = 18
+
+
+class _Features(nn.Module):
+    """Prepared pixels [N, 3, S, S] -> features [N, F]."""
+
+    def __init__(self, model: AutoencoderClassifier) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.encoder(pixels).features
+        return features
+
+
+class _Reconstruction(nn.Module):
+    """Prepared pixels [N, 3, S, S] -> RGB in [0, 1], [N, 3, R, R]."""
+
+    def __init__(self, model: AutoencoderClassifier) -> None:
+        super().__init__()
+        self.encoder, self.decoder = model.encoder, model.decoder
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        assert self.decoder is not None
+        reconstruction: Tensor = self.decoder(self.encoder(pixels).deepest)
+        return reconstruction
+
+
+def write_graphs(model: AutoencoderClassifier, folder: Path, *, decoder: bool) -> list[Path]:
+    """Write encoder.onnx and classifier.onnx, and decoder.onnx if asked, into `folder`.
+
+    Every graph has one float32 input and output and a dynamic first dimension.
+    """
+    size = model.spec.size
+    pixels = torch.zeros(2, 3, size, size)
+    features = torch.zeros(2, model.encoder.feature_count)
+    model.eval()
+    written = [
+        _write(_Features(model), pixels, folder / "encoder.onnx", "pixels", "features"),
+        _write(model.classifier, features, folder / "classifier.onnx", "features", "logit"),
+    ]
+    if decoder:
+        if model.decoder is None:
+            raise ImgscanError("the run has no decoder; export it without --decoder")
+        path = folder / "decoder.onnx"
+        written.append(_write(_Reconstruction(model), pixels, path, "pixels", "reconstruction"))
+    return written
+
+
+def _write(module: nn.Module, example: Tensor, path: Path, source: str, result: str) -> Path:
+    module.eval()
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            input_names=[source],
+            output_names=[result],
+            opset_version=OPSET,
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65536)},),
+            external_data=False,
+        )
+        assert program is not None
+        program.save(str(path), external_data=False)
+    try:
+        onnx.checker.check_model(onnx.load(path), full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ImgscanError(f"{path}: onnx's checker refuses it: {error}") from None
+    return path
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter reports its progress on stdout and through loggers; both are noise here."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
