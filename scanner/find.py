@@ -11,7 +11,6 @@ from pathlib import Path
 
 from scanner.errors import UsageError
 from scanner.formats import HEAD_BYTES, KNOWN_EXTENSIONS, sniff
-from scanner.text import printable
 from scanner.types import Failed, ImageRef, Reason
 
 
@@ -73,15 +72,14 @@ def failed_to_open(path: Path, error: OSError) -> Failed:
 
 
 def _root_mode(root: Path) -> int:
-    shown = printable(str(root))
     try:
         mode = root.stat().st_mode
     except FileNotFoundError:
-        raise UsageError(f"{shown}: no such file or folder") from None
+        raise UsageError(f"{root}: no such file or folder") from None
     except OSError as error:
-        raise UsageError(f"{shown}: {error.strerror or 'cannot be read'}") from None
+        raise UsageError(f"{root}: {error.strerror or 'cannot be read'}") from None
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise UsageError(f"{shown}: neither a file nor a folder (a device, pipe or socket)")
+        raise UsageError(f"{root}: neither a file nor a folder (a device, pipe or socket)")
     return mode
 
 

@@ -1,0 +1,70 @@
+"""From a score to a verdict, at a named operating point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from scanner.errors import UsageError
+from scanner.types import FileFacts, ImageRef, Verdict
+
+CUSTOM = "custom"
+
+
+class HasThresholds(Protocol):
+    """The part of a bundle that decides where to draw the line."""
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Operating point's name -> threshold on calibrated P(fake)."""
+
+    @property
+    def operating_point(self) -> str:
+        """The one to use unless another is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold on P(fake), in [0, 1], and the name it goes by in the report."""
+
+    name: str
+    threshold: float
+
+
+def operating_point(
+    bundle: HasThresholds, *, name: str | None = None, threshold: float | None = None
+) -> OperatingPoint:
+    """The point asked for by `name` or by `threshold`, or the bundle's own.
+
+    Raises UsageError if both are given, for a name the bundle does not have and for a
+    threshold outside [0, 1].
+    """
+    if name is not None and threshold is not None:
+        raise UsageError("--threshold and --operating-point exclude each other; give one of them")
+    if threshold is not None:
+        if not 0.0 <= threshold <= 1.0:  # also refuses NaN
+            raise UsageError(f"--threshold must lie in 0..1, not {threshold:g}")
+        return OperatingPoint(CUSTOM, threshold)
+    name = bundle.operating_point if name is None else name
+    if name not in bundle.thresholds:
+        there_are = ", ".join(sorted(bundle.thresholds))
+        raise UsageError(
+            f"the model has no operating point {name!r}; there are {there_are} "
+            "(or give a --threshold)"
+        )
+    return OperatingPoint(name, bundle.thresholds[name])
+
+
+def judge(ref: ImageRef, facts: FileFacts, p_fake: float, point: OperatingPoint) -> Verdict:
+    """`p_fake`, in [0, 1], against the point's threshold; at the threshold it is fake."""
+    fake = p_fake >= point.threshold
+    return Verdict(
+        ref=ref,
+        verdict="fake" if fake else "real",
+        p_fake=p_fake,
+        confidence=p_fake if fake else 1.0 - p_fake,
+        threshold=point.threshold,
+        operating_point=point.name,
+        facts=facts,
+    )
