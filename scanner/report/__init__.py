@@ -1,0 +1,30 @@
+"""Reports: one row for each file, written while the scan runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from scanner.errors import UsageError
+from scanner.report.csv import CsvReport
+
+FORMATS: dict[str, Callable[[Path, str], CsvReport]] = {".csv": CsvReport}
+
+
+def check_format(path: Path) -> None:
+    """Raises UsageError if `path` has an extension without a format."""
+    if path.suffix.lower() not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise UsageError(f"--report {path}: the extension names the format; there is {known}")
+
+
+def open_report(path: Path, model: str) -> CsvReport:
+    """The report that `path`'s extension asks for, ready to take rows; `model` is each row's.
+
+    Raises UsageError as `check_format()`, and ImgscanError if nothing can be written there:
+    both before the scan, which may take hours, begins.
+    """
+    check_format(path)
+    # A link is written through, and not replaced by a file.
+    return FORMATS[path.suffix.lower()](Path(os.path.realpath(path)), model)

@@ -1,0 +1,135 @@
+"""The CSV report: complete rows at every moment, the asked name only when it is done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+from scanner.errors import ImgscanError
+from scanner.report.cells import encode_cell
+from scanner.types import Failed, Verdict
+
+COLUMNS = (
+    "path",
+    "verdict",
+    "confidence",
+    "p_fake",
+    "threshold",
+    "operating_point",
+    "width",
+    "height",
+    "format",
+    "bytes",
+    "sha256",
+    "model",
+    "error",
+)
+
+
+class CsvReport:
+    """Rows for `path` in a temporary file beside it, renamed to `path` on leaving the `with`.
+
+    So also when the scan is interrupted, or fails after its first row: the rows so far are
+    kept. Each row is handed to the operating system whole, so that even a killed process leaves
+    them in the temporary file. Raises ImgscanError, with the remedy, when the disk refuses.
+    """
+
+    def __init__(self, path: Path, model: str) -> None:
+        self.path = path
+        self.rows = 0
+        self._model = model
+        self._partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        self._whole = 0  # bytes up to the end of the last whole row
+        if path.exists() and not path.is_file():
+            raise ImgscanError(f"--report {self.path}: that is not a file; give another name")
+        try:
+            # Only a process that is gone can have left one of this name.
+            self._partial.unlink(missing_ok=True)
+            self._file = self._partial.open("xb", buffering=0)
+        except OSError as error:
+            raise self._refused(error) from None
+        try:
+            self._append(",".join(COLUMNS) + "\r\n")
+        except OSError as error:
+            self._file.close()
+            self._partial.unlink(missing_ok=True)
+            raise self._refused(error) from None
+
+    def __enter__(self) -> CsvReport:
+        return self
+
+    def write(self, result: Verdict | Failed) -> None:
+        """Append the row of one file."""
+        line = ",".join(map(_quoted, _cells(result, self._model))) + "\r\n"
+        try:
+            self._append(line)
+        except OSError as error:
+            raise self._refused(error) from None
+        self.rows += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # A failure before the first row has nothing to keep, and must not cost an older report.
+        keep = self.rows > 0 or not isinstance(error, Exception)
+        try:
+            with self._file:
+                self._file.truncate(self._whole)
+                os.fsync(self._file.fileno())
+            if keep:
+                self._partial.replace(self.path)
+            else:
+                self._partial.unlink()
+        except OSError as problem:
+            raise self._refused(problem) from error
+
+    def _append(self, line: str) -> None:
+        rest = memoryview(line.encode("utf-8"))
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._whole = self._file.tell()
+
+    def _refused(self, error: OSError) -> ImgscanError:
+        kept = f"; {self.rows} rows are kept" if self.rows else ""
+        return ImgscanError(
+            f"--report {self.path}: cannot be written: {error.strerror or error}{kept}; "
+            "free some space, or give a --report in a folder that can be written"
+        )
+
+
+def _cells(result: Verdict | Failed, model: str) -> tuple[str, ...]:
+    """In the order of `COLUMNS`."""
+    if isinstance(result, Failed):
+        judged = ("failed", "", "", "", "")
+        problem = f"{result.reason}: {result.detail}"
+    else:
+        judged = (
+            result.verdict,
+            f"{result.confidence:.6f}",
+            f"{result.p_fake:.6f}",
+            f"{result.threshold:.6f}",
+            result.operating_point,
+        )
+        problem = ""
+    facts = result.facts
+    known = (facts.width, facts.height, facts.format, facts.bytes, facts.sha256)
+    return (
+        str(result.ref.path),
+        *judged,
+        *("" if fact is None else str(fact) for fact in known),
+        model,
+        problem,
+    )
+
+
+def _quoted(text: str) -> str:
+    cell = encode_cell(text)
+    # RFC 4180 asks for quotes around commas and quotes. Where a comma is the decimal sign,
+    # spreadsheets split at semicolons instead, and `a;=1+1` unquoted would be a formula.
+    if any(mark in cell for mark in ',";|') or cell != cell.strip():
+        return '"' + cell.replace('"', '""') + '"'
+    return cell
