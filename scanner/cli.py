@@ -1,0 +1,229 @@
+"""`imgscan`: the only place of the scanning side that prints and exits."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+# What is heavy (numpy, Pillow, onnxruntime, rich) is imported where it is used, so that --help
+# and a mistyped option answer at once.
+import click
+
+from scanner import __version__
+from scanner.errors import ImgscanError, UsageError
+from scanner.text import printable
+
+if TYPE_CHECKING:
+    from scanner.tally import Tally
+
+NOTHING_SUSPECT, SUSPECTS, SOME_FAILED, NOT_RUN, INTERRUPTED = 0, 1, 2, 3, 130
+_SHOWN_FAILURES = 5
+
+_EPILOG = """\b
+Exit status:
+  0    nothing suspect
+  1    suspects were found
+  2    some files could not be read (whether or not there were suspects)
+  3    the scan did not run, or broke off: wrong usage, a bad model, a full disk
+  130  interrupted; the rows so far are in the report"""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
+@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(path_type=Path))
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Write a row for every file; the extension names the format.",
+)
+@click.option("--threshold", type=float, help="Call it fake from this P(fake), 0 to 1.")
+@click.option("--operating-point", metavar="NAME", help="Use this threshold of the model's.")
+@click.option("--model", type=click.Path(path_type=Path), help="A bundle's folder.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cuda", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="Where the model runs.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Pictures scored together.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Threads that decode.  [default: the cores there are]",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="List at most the N surest suspects; 0 for none.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print only errors.")
+@click.option(
+    "--exit-zero", is_flag=True, help="Exit with 0 whenever the scan ran to its end (for scripts)."
+)
+@click.version_option(__version__, prog_name="imgscan", message="%(prog)s %(version)s")
+def imgscan(
+    paths: tuple[Path, ...],
+    report: Path | None,
+    threshold: float | None,
+    operating_point: str | None,
+    model: Path | None,
+    device: Literal["auto", "cuda", "cpu"],
+    batch_size: int,
+    workers: int | None,
+    top: int,
+    quiet: bool,
+    exit_zero: bool,
+) -> int:
+    """Tell AI-generated pictures from real ones in files and folders."""
+    if not paths:
+        raise UsageError("give a file or folder to scan; `imgscan --help` lists the options")
+    if not sys.warnoptions:
+        # Pillow warns of oddities in single files; what matters of them is in the rows.
+        warnings.simplefilter("ignore")
+
+    from scanner import verdict
+    from scanner.bundle import default_bundle_path, read_bundle
+    from scanner.console import ScanProgress, show_summary, show_suspects
+    from scanner.find import WalkCounts, find_images
+    from scanner.interrupts import Interrupts
+    from scanner.report import check_format, open_report
+    from scanner.scan import default_workers, scan
+    from scanner.tally import Tally
+
+    # From what is cheapest to find wrong to what is dearest.
+    counts = WalkCounts()
+    refs = find_images(paths, counts)
+    if report is not None:
+        check_format(report)
+    bundle = read_bundle(model or default_bundle_path())
+    point = verdict.operating_point(bundle, name=operating_point, threshold=threshold)
+    model_name = f"{bundle.name}@{bundle.digest}"
+    tally = Tally(keep_suspects=0 if quiet else top, keep_failures=_SHOWN_FAILURES)
+    progress = ScanProgress(paths, shown=sys.stderr.isatty() and not quiet)
+    interrupted = False
+    with Interrupts() as interrupts:
+        try:
+            with nullcontext() if report is None else open_report(report, model_name) as rows:
+                from scanner.detector import Detector
+
+                detector = Detector(bundle, device)
+                if detector.note and not quiet:
+                    _complain(detector.note)
+                results = scan(
+                    refs,
+                    detector,
+                    point=point,
+                    batch_size=batch_size,
+                    workers=workers or default_workers(),
+                )
+                with progress, closing(results):
+                    for result in results:
+                        with interrupts.held():
+                            if rows is not None:
+                                rows.write(result)
+                            tally.add(result)
+                            progress.update(tally)
+        except KeyboardInterrupt:
+            interrupted = True
+    if interrupted:
+        _complain("interrupted")
+    elif not tally.scanned:
+        _complain("there are no pictures in what was given")
+    if tally.scanned and not quiet:
+        with _printing():
+            if tally.surest:
+                show_suspects(tally, report)
+            show_summary(
+                tally,
+                seconds=progress.seconds,
+                device=detector.device,
+                model=model_name,
+                point=point,
+                symlinks=counts.symlinks,
+                report=report,
+                interrupted=interrupted,
+            )
+    if interrupted:
+        return INTERRUPTED
+    return 0 if exit_zero else _exit_status(tally)
+
+
+def _exit_status(tally: Tally) -> int:
+    """Like grep: an error outweighs a find, or a script could not tell that files were missed."""
+    if tally.failed:
+        return SOME_FAILED
+    return SUSPECTS if tally.suspects else NOTHING_SUSPECT
+
+
+def run(args: list[str] | None = None) -> int:
+    """The command line `args` (`sys.argv` if None) to an exit status."""
+    _mend_streams()
+    try:
+        status = imgscan.main(args, prog_name="imgscan", standalone_mode=False)
+        with _printing():  # --help and --version too go through a pipe that may be closed
+            sys.stdout.flush()
+        return int(status or 0)
+    except click.Abort:  # Ctrl-C before the scan
+        return INTERRUPTED
+    except click.ClickException as error:
+        _complain(error.format_message())
+    except ImgscanError as error:
+        _complain(str(error))
+    # A defect of this program. Python would exit with 1, which here means "suspects found".
+    except Exception:  # noqa: BLE001
+        for line in traceback.format_exc().splitlines():
+            _complain(line)
+    return NOT_RUN
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Printing to a pipe that nobody reads any more ends quietly."""
+    try:
+        yield
+    except BrokenPipeError:
+        _drop_stdout()
+    except OSError as error:
+        _drop_stdout()
+        raise ImgscanError(f"the result cannot be printed: {error.strerror or error}") from None
+
+
+def _drop_stdout() -> None:
+    # Python flushes what is left at exit, and would then fail with a message and a status of
+    # its own.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _mend_streams() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this
+            # Left open for as long as the process lives, as the stream would have been.
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            # A name the terminal's encoding lacks is shown escaped; it is no reason to stop.
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _complain(message: str) -> None:
+    with suppress(OSError):  # nobody is listening
+        print(f"imgscan: {printable(message)}", file=sys.stderr, flush=True)

@@ -1,0 +1,163 @@
+"""What a person sees: progress on stderr, then the suspects and a summary on stdout."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from scanner.errors import ImgscanError
+from scanner.find import find_images
+from scanner.tally import Tally
+from scanner.text import printable
+from scanner.verdict import OperatingPoint
+
+# Wider than any path; a pipe or file has no edge to wrap or cut at.
+_NO_EDGE = 1 << 16
+
+
+class ScanProgress:
+    """A bar with count, rate, time left, suspects and failures; nothing at all if not `shown`.
+
+    The total comes from a second walk of `roots` in the background, so the scan starts at once.
+    """
+
+    def __init__(self, roots: Sequence[Path], *, shown: bool) -> None:
+        self._roots = roots
+        self._shown = shown
+        self._stop = threading.Event()
+        self._started = time.monotonic()
+        self._ended: float | None = None
+        self._bar = Progress(
+            TextColumn("Scanning"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:.1f}/s"),
+            TimeRemainingColumn(),
+            TextColumn("left  {task.fields[suspects]} suspect  {task.fields[failed]} failed"),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not shown,
+        )
+        self._task = self._bar.add_task("", total=None, rate=0.0, suspects=0, failed=0)
+
+    def __enter__(self) -> ScanProgress:
+        self._started = time.monotonic()
+        self._bar.start()
+        if self._shown:
+            threading.Thread(target=self._count, name="count", daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ended = time.monotonic()
+        self._stop.set()
+        self._bar.stop()
+
+    @property
+    def seconds(self) -> float:
+        """Since this was entered, or how long it was."""
+        return (self._ended or time.monotonic()) - self._started
+
+    def update(self, tally: Tally) -> None:
+        """Show what the scan has come to."""
+        if self._shown:
+            self._bar.update(
+                self._task,
+                completed=tally.scanned,
+                rate=tally.scanned / max(self.seconds, 1e-9),
+                suspects=tally.suspects,
+                failed=tally.failed,
+            )
+
+    def _count(self) -> None:
+        total = 0
+        try:
+            for _ in find_images(self._roots):
+                total += 1
+                if self._stop.is_set():
+                    return
+        except ImgscanError:  # a root has gone meanwhile: the scan itself will say so
+            return
+        self._bar.update(self._task, total=total)
+
+
+def show_suspects(tally: Tally, report: Path | None) -> None:
+    """The surest suspects on stdout, surest first."""
+    table = Table(box=SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
+    table.add_column("Confidence", justify="right", no_wrap=True)
+    table.add_column("Suspect", overflow="fold")
+    for verdict in tally.surest:
+        table.add_row(f"{verdict.confidence:.2%}", Text(printable(str(verdict.ref.path))))
+    parts: list[RenderableType] = [table]
+    hidden = tally.suspects - len(tally.surest)
+    if hidden:
+        where = "the report has" if report else "--report lists"
+        parts.append(Text(f"and {hidden:,} more: --top shows more of them, {where} all"))
+    _write([*parts, Text()])
+
+
+def show_summary(
+    tally: Tally,
+    *,
+    seconds: float,
+    device: str,
+    model: str,
+    point: OperatingPoint,
+    symlinks: int,
+    report: Path | None,
+    interrupted: bool,
+) -> None:
+    """Counts, rate and device, and what was left out, on stdout."""
+    rate = tally.scanned / max(seconds, 1e-9)
+    rows = [
+        ("Scanned", f"{tally.scanned:,} in {seconds:.1f} s ({rate:.1f} a second, on {device})"),
+        (
+            "Suspect",
+            f"{tally.suspects:,} (P(fake) from {point.threshold:.4f}: {point.name}, {model})",
+        ),
+    ]
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.reasons.most_common())
+    rows.append(("Failed", f"{tally.failed:,}" + (f" ({reasons})" if reasons else "")))
+    for failed in tally.first_failed:
+        path = printable(str(failed.ref.path))
+        rows.append(("", f"{path}: {failed.reason}: {printable(failed.detail)}"))
+    hidden = tally.failed - len(tally.first_failed)
+    if hidden:
+        rows.append(("", f"and {hidden:,} more" + ("" if report else "; --report lists them")))
+    if symlinks:
+        rows.append(("Left out", f"{symlinks:,} symbolic links, which are not followed"))
+    if report:
+        rows.append(("Report", printable(str(report))))
+    if interrupted:
+        rows.append(("", "Interrupted: this is what there was so far."))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(name, Text(value))
+    _write([grid])
+
+
+def _write(parts: Iterable[RenderableType]) -> None:
+    # Captured first: rich ends the whole program when the pipe it prints to is closed.
+    console = Console() if sys.stdout.isatty() else Console(width=_NO_EDGE, color_system=None)
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part)
+    lines = captured.get().splitlines()
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in lines))
+    sys.stdout.flush()

@@ -1,0 +1,48 @@
+"""What a scan has come to so far, in memory that does not grow with it."""
+
+from __future__ import annotations
+
+import os
+from bisect import insort
+from collections import Counter
+from dataclasses import dataclass, field
+
+from scanner.types import Failed, Reason, Verdict
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts, the `keep_suspects` surest suspects and the first `keep_failures` failures."""
+
+    keep_suspects: int
+    keep_failures: int
+    scanned: int = 0  # files with a result, failures among them
+    suspects: int = 0
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    surest: list[Verdict] = field(default_factory=list)  # by confidence, then by path
+    first_failed: list[Failed] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        """Files without a verdict."""
+        return self.reasons.total()
+
+    def add(self, result: Verdict | Failed) -> None:
+        """Count one file."""
+        self.scanned += 1
+        match result:
+            case Failed():
+                self.reasons[result.reason] += 1
+                if len(self.first_failed) < self.keep_failures:
+                    self.first_failed.append(result)
+            case Verdict(verdict="fake"):
+                self.suspects += 1
+                if len(self.surest) < self.keep_suspects or (
+                    self.surest and _rank(result) < _rank(self.surest[-1])
+                ):
+                    insort(self.surest, result, key=_rank)
+                    del self.surest[self.keep_suspects :]
+
+
+def _rank(verdict: Verdict) -> tuple[float, bytes]:
+    return -verdict.confidence, os.fsencode(verdict.ref.path)
