@@ -145,7 +145,7 @@ def split_samples(
         train, _ = take_groups(train, fraction, seed=seed, salt="sample")
         val, _ = take_groups(val, fraction, seed=seed, salt="sample")
     if max_per_source:
-        train = _capped(train, max_per_source, seed)
+        train = cap_per_source(train, max_per_source, seed)
     for name, part in (("training", train), ("validation", val)):
         if {s.label for s in part} != {REAL, FAKE}:
             raise UsageError(
@@ -225,7 +225,8 @@ def _draw(seed: int, salt: str, group: str) -> bytes:
     return hashlib.sha256(f"{seed}\0{salt}\0{group}".encode("utf-8", "surrogateescape")).digest()
 
 
-def _capped(samples: Sequence[Sample], limit: int, seed: int) -> list[Sample]:
+def cap_per_source(samples: Sequence[Sample], limit: int, seed: int) -> list[Sample]:
+    """At most `limit` pictures of each class and source: the same for the same seed and keys."""
     by_source: dict[tuple[int, str], list[Sample]] = defaultdict(list)
     for sample in sorted(samples, key=lambda s: _draw(seed, "cap", s.key)):
         by_source[sample.label, sample.source].append(sample)

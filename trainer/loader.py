@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ RGB = npt.NDArray[np.uint8]
 class Pictures(Dataset[Any]):
     """Item i is (prepared pixels float32 [V, 3, S, S], label, i).
 
-    `change` is applied between decoding and preparing. Every random draw depends on (seed,
-    epoch, i) alone, so that neither workers nor a resumed run alter it.
+    `change` is applied between decoding and preparing; `decode_side` is a number of pixels that
+    the short side keeps twice over when a JPEG is decoded at reduced scale, where a change
+    needs more than the prepared square does. Every random draw depends on (seed, epoch, i)
+    alone, so that neither workers nor a resumed run alter it.
     """
 
     def __init__(
@@ -38,9 +41,11 @@ class Pictures(Dataset[Any]):
         *,
         augmentation: Augmentation = "none",
         change: Callable[[RGB], RGB] | None = None,
+        decode_side: int = 0,
         seed: int = 0,
     ) -> None:
         self.samples, self.spec = samples, spec
+        self.decode_spec = replace(spec, size=max(spec.size, decode_side))
         self.augmentation, self.change, self.seed = augmentation, change, seed
         self.epoch = 0
 
@@ -49,16 +54,18 @@ class Pictures(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
         sample = self.samples[index]
-        decoded = sample.decode(self.spec)
+        decoded = sample.decode(self.decode_spec)
         if isinstance(decoded, Failed):
-            raise ImgscanError(f"{sample.key}: {decoded.detail}; it could be read when fit began")
-        rgb = decoded.rgb
+            raise ImgscanError(f"{sample.key}: {decoded.detail}; it could be read at the start")
+        rgb, box = decoded.rgb, decoded.box
         if self.change is not None:
             rgb = self.change(rgb)
         if self.augmentation != "none":
             rng = np.random.default_rng((self.seed, self.epoch, index))
             rgb = augment(rgb, self.augmentation, rng)
-        return torch.from_numpy(prepare(rgb, self.spec)), sample.label, index
+        if rgb is not decoded.rgb:
+            box = None  # it spoke of the decoded picture; what it trims is under one pixel
+        return torch.from_numpy(prepare(rgb, self.spec, box)), sample.label, index
 
 
 def train_batches(
