@@ -70,6 +70,7 @@ class FitConfig:
     gamma_c: float = 2.0  # focal: focusing exponent
     r_weight: float = 1.0
     c_weight: float = 1.0
+    class_weight: float = -1.0  # share s: (1 - s) * reconstruction + s * classification; < 0: none
     c_off: float = 0.0  # fraction of the epochs at the start without classification loss
     c_ramp: float = 0.0  # fraction of the epochs over which its weight then rises linearly
 
@@ -101,6 +102,11 @@ class FitConfig:
             raise UsageError("decoder and reconstruction are either both none or neither is")
         if self.encoder == "conv" and self.unfrozen != -1:
             raise UsageError("encoder conv has no pretrained weights: unfrozen must be -1 (all)")
+        if self.unfrozen and 0 < self.epochs <= self.freeze_epochs:
+            raise UsageError(
+                f"freeze_epochs = {self.freeze_epochs} leaves none of {self.epochs} epochs to the "
+                "unfrozen stages; lower it, or give more epochs"
+            )
 
     def preprocess(self, mean: tuple[float, ...], std: tuple[float, ...]) -> PreprocessSpec:
         """The preprocessing of this fit, with the encoder's own normalisation."""
@@ -136,6 +142,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("gamma_c", 0, 20),
     ("r_weight", 0, 1e6),
     ("c_weight", 0, 1e6),
+    ("class_weight", -1, 1),
     ("c_off", 0, 1),
     ("c_ramp", 0, 1),
     ("epochs", 1, 10**6),
@@ -160,8 +167,8 @@ def preset_names() -> list[str]:
 def load_config(preset: str, overrides: Mapping[str, Any] | None = None) -> FitConfig:
     """A preset by name, or a TOML file by path, with single fields replaced.
 
-    A TOML may name a preset it starts from: `base = "default"`. Raises UsageError that names
-    the file and the field.
+    A TOML may name what it starts from: a preset, `base = "default"`, or another TOML, whose
+    relative path counts from its own folder. Raises UsageError that names the file and field.
     """
     values = _load_values(preset, seen=())
     values.update(overrides or {})
@@ -199,6 +206,10 @@ def _load_values(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{preset}: not valid TOML: {error}") from None
     base = raw.pop("base", None)
+    if base is not None and not isinstance(base, str):
+        raise UsageError(f"{preset}: base must be the name of a preset or a .toml file")
+    if base is not None and base not in preset_names():
+        base = str((path.parent / base).resolve())
     values = _load_values(base, (*seen, preset)) if base is not None else {}
     values["preset"] = path.stem
     for key, value in raw.items():

@@ -19,7 +19,7 @@ from trainer.calibrate import calibrate, probabilities
 from trainer.config import FitConfig
 from trainer.data import Sample, Splits
 from trainer.loader import Pictures, eval_batches, train_batches
-from trainer.losses import ClassificationLoss, ReconstructionLoss, classification_weight
+from trainer.losses import ClassificationLoss, ReconstructionLoss, loss_weights
 from trainer.models import AutoencoderClassifier
 from trainer.scores import figures, score_batches
 
@@ -91,7 +91,7 @@ def fit(
         model.set_trained_stages(0 if epoch < config.freeze_epochs else config.unfrozen)
         model.train()
         rate = _set_learning_rate(optimizer, config, epoch)
-        c_weight = classification_weight(config, epoch)
+        r_weight, c_weight = loss_weights(config, epoch)
         sums = np.zeros(4)  # loss, reconstruction, classification, pictures
         batches = train_batches(train, config, epoch, pin=target.type == "cuda")
         for step, (pixels, label, index) in enumerate(batches):
@@ -104,7 +104,7 @@ def fit(
             r_loss = torch.zeros((), device=target)
             if reconstruction_loss is not None:
                 r_loss = reconstruction_loss(output.reconstruction, model.target(x))
-                loss = loss + config.r_weight * r_loss
+                loss = loss + r_weight * r_loss
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
             scaler.step(optimizer)

@@ -121,11 +121,19 @@ class ClassificationLoss(nn.Module):
         return F.binary_cross_entropy_with_logits(logit, label)
 
 
-def classification_weight(config: FitConfig, epoch: int) -> float:
-    """Weight of the classification loss in `epoch` (from 0): off, rising, then `c_weight`."""
+def loss_weights(config: FitConfig, epoch: int) -> tuple[float, float]:
+    """Weights of (reconstruction, classification) in `epoch`, from 0.
+
+    Classification is off for `c_off` of the epochs, rises linearly over `c_ramp`, then stays.
+    A `class_weight` of 0 to 1 is classification's share, and the rest is reconstruction's.
+    """
+    r_weight, c_weight = config.r_weight, config.c_weight
+    if config.class_weight >= 0:
+        r_weight *= 1 - config.class_weight
+        c_weight *= config.class_weight
     off, ramp = config.c_off * config.epochs, config.c_ramp * config.epochs
     if epoch < off:
-        return 0.0
+        return r_weight, 0.0
     if ramp > 0 and epoch < off + ramp:
-        return config.c_weight * (epoch - off + 1) / (ramp + 1)
-    return config.c_weight
+        return r_weight, c_weight * (epoch - off + 1) / (ramp + 1)
+    return r_weight, c_weight
