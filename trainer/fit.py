@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,10 @@ from trainer.loader import Pictures, eval_batches, train_batches
 from trainer.losses import ClassificationLoss, ReconstructionLoss, loss_weights
 from trainer.models import AutoencoderClassifier
 from trainer.scores import figures, score_batches
+
+
+class DivergedError(ImgscanError):
+    """The loss or the validation scores are no longer finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,8 @@ def fit(
     splits.csv, config.json and result.json, whose content is returned.
 
     Each epoch draws from (seed, epoch) alone, so that a run which was killed and resumed goes
-    through the same steps as one that was not.
+    through the same steps as one that was not. Raises DivergedError; what `on_epoch` raises
+    ends the fit, too.
     """
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.manual_seed(config.seed)
@@ -80,77 +86,79 @@ def fit(
         seconds_before = state["seconds"]
     else:
         _start_folder(out, config, splits)
-    log = _Log(out, first)
     began = time.monotonic()
 
-    for epoch in range(first, config.epochs):
-        if config.patience and epoch - best_epoch > config.patience:
-            break
-        started = time.monotonic()
-        torch.manual_seed(config.seed * 100_003 + epoch + 1)  # dropout's draws
-        model.set_trained_stages(0 if epoch < config.freeze_epochs else config.unfrozen)
-        model.train()
-        rate = _set_learning_rate(optimizer, config, epoch)
-        r_weight, c_weight = loss_weights(config, epoch)
-        sums = np.zeros(4)  # loss, reconstruction, classification, pictures
-        batches = train_batches(train, config, epoch, pin=target.type == "cuda")
-        for step, (pixels, label, index) in enumerate(batches):
-            x = _one_view(pixels, index, epoch).to(target, non_blocking=True)  # [N, 3, S, S]
-            y = label.to(target, non_blocking=True)  # [N]
-            with torch.autocast(target.type, dtype=amp, enabled=amp is not None):
-                output = model(x)
-            c_loss = classification_loss(output.logit, y)
-            loss = c_weight * c_loss
-            r_loss = torch.zeros((), device=target)
-            if reconstruction_loss is not None:
-                r_loss = reconstruction_loss(output.reconstruction, model.target(x))
-                loss = loss + r_weight * r_loss
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            losses = [float(loss.detach()), float(r_loss.detach()), float(c_loss.detach())]
-            if not np.isfinite(losses).all():
-                raise ImgscanError(
-                    f"epoch {epoch + 1}, step {step + 1}: the loss is {losses[0]}; lower "
-                    "learning_rate, or continue from the last epoch with --resume"
-                )
-            sums += np.array([*losses, 1.0]) * len(y)
-            on_batch(step + 1, len(batches))
+    with contextlib.closing(_Log(out, first)) as log:
+        for epoch in range(first, config.epochs):
+            if config.patience and 0 <= best_epoch < epoch - config.patience:
+                break
+            started = time.monotonic()
+            torch.manual_seed(config.seed * 100_003 + epoch + 1)  # dropout's draws
+            model.set_trained_stages(0 if epoch < config.freeze_epochs else config.unfrozen)
+            model.train()
+            rate = _set_learning_rate(optimizer, config, epoch)
+            r_weight, c_weight = loss_weights(config, epoch)
+            sums = np.zeros(4)  # loss, reconstruction, classification, pictures
+            batches = train_batches(train, config, epoch, pin=target.type == "cuda")
+            for step, (pixels, label, index) in enumerate(batches):
+                x = _one_view(pixels, index, epoch).to(target, non_blocking=True)  # [N, 3, S, S]
+                y = label.to(target, non_blocking=True)  # [N]
+                with torch.autocast(target.type, dtype=amp, enabled=amp is not None):
+                    output = model(x)
+                c_loss = classification_loss(output.logit, y)
+                loss = c_weight * c_loss
+                r_loss = torch.zeros((), device=target)
+                if reconstruction_loss is not None:
+                    r_loss = reconstruction_loss(output.reconstruction, model.target(x))
+                    loss = loss + r_weight * r_loss
+                optimizer.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
+                losses = [float(loss.detach()), float(r_loss.detach()), float(c_loss.detach())]
+                if not np.isfinite(losses).all():
+                    raise DivergedError(
+                        f"epoch {epoch + 1}, step {step + 1}: the loss is {losses[0]}; lower "
+                        "learning_rate, or continue from the last epoch with --resume"
+                    )
+                sums += np.array([*losses, 1.0]) * len(y)
+                on_batch(step + 1, len(batches))
 
-        scores = score_batches(model, eval_batches(val, config), target)
-        auc = float(roc_auc_score(scores.labels, scores.logits))
-        at_half = figures(probabilities(scores.logits, 1.0), scores.labels, 0.5)
-        better = auc > best_auc
-        if better:
-            best_auc, best_epoch = auc, epoch
-        means = sums / sums[3]
-        report = EpochReport(
-            epoch=epoch + 1,
-            epochs=config.epochs,
-            loss=float(means[0]),
-            reconstruction_loss=float(means[1]),
-            classification_loss=float(means[2]),
-            val_auc=auc,
-            val_balanced_accuracy=at_half["balanced_accuracy"],
-            val_reconstruction_error=scores.reconstruction_error,
-            learning_rate=rate,
-            seconds=time.monotonic() - started,
-            best=better,
-        )
-        log.write(report)
-        state = {
-            "model": model.state_dict(), "config": config.to_dict(), "epoch": epoch,
-            "best_auc": best_auc, "best_epoch": best_epoch,
-            "seconds": seconds_before + time.monotonic() - began,
-        }  # fmt: skip
-        if better:
-            checkpoint.save(out / checkpoint.BEST, state)
-        # Last, for it is what a resumed run goes by.
-        resumable = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
-        checkpoint.save(out / checkpoint.LAST, {**state, **resumable})
-        on_epoch(report)
-    log.close()
+            scores = score_batches(model, eval_batches(val, config), target)
+            if not np.isfinite(scores.logits).all():
+                raise DivergedError(f"epoch {epoch + 1}: a validation score is not finite")
+            auc = float(roc_auc_score(scores.labels, scores.logits))
+            at_half = figures(probabilities(scores.logits, 1.0), scores.labels, 0.5)
+            # Before its loss counts, the classifier has learnt nothing: such an AUC is luck.
+            better = auc > best_auc and (c_weight > 0 or epoch + 1 == config.epochs)
+            if better:
+                best_auc, best_epoch = auc, epoch
+            means = sums / sums[3]
+            report = EpochReport(
+                epoch=epoch + 1,
+                epochs=config.epochs,
+                loss=float(means[0]),
+                reconstruction_loss=float(means[1]),
+                classification_loss=float(means[2]),
+                val_auc=auc,
+                val_balanced_accuracy=at_half["balanced_accuracy"],
+                val_reconstruction_error=scores.reconstruction_error,
+                learning_rate=rate,
+                seconds=time.monotonic() - started,
+                best=better,
+            )
+            log.write(report)
+            state = {
+                "model": model.state_dict(), "config": config.to_dict(), "epoch": epoch,
+                "best_auc": best_auc, "best_epoch": best_epoch,
+                "seconds": seconds_before + time.monotonic() - began,
+            }  # fmt: skip
+            if better:
+                checkpoint.save(out / checkpoint.BEST, state)
+            # Last, for it is what a resumed run goes by.
+            resumable = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
+            checkpoint.save(out / checkpoint.LAST, {**state, **resumable})
+            on_epoch(report)
     return _conclude(config, splits, out, val, target)
 
 
