@@ -12,6 +12,7 @@ import click
 
 from scanner import __version__
 from scanner.errors import ImgscanError, UsageError
+from trainer.commands.evaluate import evaluate
 
 if TYPE_CHECKING:
     from trainer.config import FitConfig
@@ -28,6 +29,9 @@ path_type = click.Path(path_type=Path)
 @click.version_option(__version__, prog_name="trainer")
 def command() -> None:
     """Fit and judge the models that imgscan scans with."""
+
+
+command.add_command(evaluate)
 
 
 @command.command()
@@ -204,7 +208,7 @@ def main() -> None:
         error.show()
         sys.exit(USAGE_ERROR)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("trainer: interrupted; `trainer fit --resume` goes on", err=True)
+        click.echo("trainer: interrupted; `trainer fit --resume` goes on with a fit", err=True)
         sys.exit(INTERRUPTED)
     except ImgscanError as error:
         click.echo(f"trainer: {error}", err=True)

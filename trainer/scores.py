@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from trainer.models import AutoencoderClassifier
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def figures(p: Array, labels: Labels, threshold: float) -> dict[str, Any]:
     }
 
 
-def expected_calibration_error(p: Array, labels: Labels, bins: int = 15) -> float:
+def expected_calibration_error(p: Array, labels: Labels, bins: int = CALIBRATION_BINS) -> float:
     """Mean gap between P(fake) and the share of fakes over equal-width bins (Naeini, 2015)."""
     index = np.minimum((p * bins).astype(int), bins - 1)
     gap = 0.0
@@ -93,6 +94,48 @@ def expected_calibration_error(p: Array, labels: Labels, bins: int = 15) -> floa
         if inside.any():
             gap += inside.sum() * abs(float(p[inside].mean()) - float(labels[inside].mean()))
     return gap / len(p)
+
+
+def source_figures(
+    p: Array, labels: Labels, sources: Sequence[str], threshold: float
+) -> list[dict[str, Any]]:
+    """Accuracy of each source with a 95 % interval: real sources first, each class by name.
+
+    A source has one class, so this is the recall of a generator or the specificity of a real
+    source. `sources` names the source of each picture, [N]; a name that both classes use
+    stands for two sources. `mean_p_fake` is the mean of P(fake) over the source.
+    """
+    correct = (p >= threshold) == (labels == 1)
+    members: dict[tuple[int, str], list[int]] = {}
+    for index, source in enumerate(sources):
+        members.setdefault((int(labels[index]), source), []).append(index)
+    rows = []
+    for (label, source), indices in sorted(members.items()):
+        right, count = int(correct[indices].sum()), len(indices)
+        low, high = wilson_interval(right, count)
+        rows.append(
+            {
+                "source": source,
+                "label": ("real", "fake")[label],
+                "count": count,
+                "correct": right,
+                "accuracy": right / count,
+                "low": low,
+                "high": high,
+                "mean_p_fake": float(p[indices].mean()),
+            }
+        )
+    return rows
+
+
+def wilson_interval(part: int, whole: int, z: float = 1.959964) -> tuple[float, float]:
+    """The score interval of a share (Wilson, 1927); `z` 1.96 is 95 %. (0, 1) for nothing."""
+    if not whole:
+        return 0.0, 1.0
+    share, square = part / whole, z * z / whole
+    centre = (share + square / 2) / (1 + square)
+    half = (share * (1 - share) * square + square * square / 4) ** 0.5 / (1 + square)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _ratio(part: int, whole: int) -> float | None:

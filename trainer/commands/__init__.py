@@ -1,0 +1,1 @@
+"""Commands of `trainer` that are big enough for a file of their own."""

@@ -1,0 +1,158 @@
+"""`trainer evaluate`: from the command line to a folder and a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scanner.errors import UsageError
+from scanner.text import printable
+
+if TYPE_CHECKING:
+    from trainer.data import Sample
+    from trainer.evaluate import Run
+    from trainer.selection import Selection
+
+_path = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=_path, metavar="RUN...")
+@click.option("--data", type=_path, required=True, help="Class folders, or a CSV manifest.")
+@click.option(
+    "--split",
+    help="holdout, val or train of the run, all, or a split that the data names.  "
+    "[default: holdout, else val; all of data that the run never saw]",
+)
+@click.option(
+    "--tier",
+    "tiers",
+    multiple=True,
+    type=click.Choice(["clean", "web", "hard", "all"]),
+    default=("clean",),
+    help="Condition of the pictures; may be given several times.",
+)
+@click.option("--grey", is_flag=True, help="Score a colour model on pictures without colour.")
+@click.option("--out", type=_path, help="Folder to write.  [default: RUN/evaluation, for one run]")
+@click.option("--limit", type=click.IntRange(1), help="At most this many pictures a source.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the draw that --limit makes.")
+@click.option("--max-misclassified", type=click.IntRange(0), default=24, help="Of each sheet.")
+@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of PyTorch.")
+@click.option("--workers", type=click.IntRange(0), help="Processes that load pictures.")
+@click.option("--batch-size", type=click.IntRange(1))
+@click.option("--quiet", is_flag=True, help="Print only the tables and warnings.")
+def evaluate(
+    runs: tuple[Path, ...],
+    data: Path,
+    split: str | None,
+    tiers: tuple[str, ...],
+    grey: bool,
+    out: Path | None,
+    limit: int | None,
+    seed: int,
+    max_misclassified: int,
+    device: str,
+    threads: int | None,
+    workers: int | None,
+    batch_size: int | None,
+    quiet: bool,
+) -> None:
+    """Judge runs on labelled pictures: one table, plots, JSON and a page.
+
+    Thresholds and temperature are those of each run's result.json; nothing is fitted.
+
+    \b
+    trainer evaluate runs/first --data pictures --tier all
+    trainer evaluate runs/a runs/b --data pictures --out runs/a-and-b
+    """
+    if out is None:
+        if len(runs) > 1:
+            raise UsageError("several runs: name a folder for their evaluation with --out")
+        out = runs[0] / "evaluation"
+    # torch takes seconds to import: a wrong option is answered before that.
+    import torch
+
+    from trainer.data import load_samples
+    from trainer.evaluate import choose_device, open_runs
+    from trainer.evaluate import evaluate as run_evaluate
+    from trainer.evaluation_folder import check_target, write_evaluation
+    from trainer.tables import as_text
+    from trainer.tiers import TIERS
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    # All that can be wrong with the request is found before minutes of scoring.
+    choose_device(device)
+    check_target(out)
+    opened = open_runs(runs)
+    samples = load_samples(data)
+    selected, skipped = _select(opened, samples, split, str(data), limit or 0, seed)
+
+    progress = sys.stderr.isatty() and not quiet
+
+    def show(what: str, done: int, total: int) -> None:
+        if progress:
+            click.echo(f"\r\x1b[K{printable(what)}: batch {done}/{total}", nl=False, err=True)
+
+    result = run_evaluate(
+        selected,
+        [tier for name, tier in TIERS.items() if name in tiers or "all" in tiers],
+        data=str(data),
+        grey=grey,
+        device=device,
+        workers=workers,
+        batch_size=batch_size,
+        max_errors=max_misclassified,
+        warnings=skipped,
+        on_progress=show,
+    )
+    if progress:
+        click.echo("\r\x1b[K", nl=False, err=True)
+    write_evaluation(result, out)
+    for warning in result.warnings:
+        click.echo(f"warning: {printable(warning)}", err=True)
+    for run, selection in selected:
+        for warning in selection.warnings:
+            click.echo(f"warning: {printable(run.name)}: {printable(warning)}", err=True)
+    click.echo(as_text(result))
+    if not quiet:
+        click.echo(f"page, figures and JSON in {printable(str(out))}", err=True)
+
+
+def _select(
+    runs: Sequence[Run],
+    samples: Sequence[Sample],
+    split: str | None,
+    data: str,
+    limit: int,
+    seed: int,
+) -> tuple[list[tuple[Run, Selection]], list[str]]:
+    """What each run is scored on, without unreadable pictures, and warnings about those."""
+    from dataclasses import replace
+
+    from trainer.data import check_readable
+    from trainer.selection import limited, select
+
+    selected = []
+    for run in runs:
+        wanted = select(samples, run.seen, split=split, holdout=run.config.holdout, origin=data)
+        selected.append((run, limited(wanted, limit, seed)))
+    used = {s.key: s for _, selection in selected for s in selection.samples}
+    _, failures = check_readable(used.values(), runs[0].model.spec)
+    if not failures:
+        return selected, []
+    bad = {str(failure.ref.path) for failure in failures}
+    kept = []
+    for run, selection in selected:
+        left = tuple(s for s in selection.samples if str(Path(s.key)) not in bad)
+        if not left:
+            raise UsageError(f"{data}: none of the pictures to judge {run.name} on can be read")
+        kept.append((run, replace(selection, samples=left)))
+    few = "; ".join(f"{f.ref.path}: {f.detail}" for f in failures[:5])
+    more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
+    return kept, [f"skipped {len(failures)} of {len(used)} unreadable pictures: {few}{more}"]
