@@ -37,6 +37,8 @@ def augment(rgb: RGB, kind: Augmentation, rng: np.random.Generator) -> RGB:
 
 
 def _neutral(rgb: RGB, rng: np.random.Generator) -> RGB:
+    if rng.random() < 0.15:
+        return np.ascontiguousarray(rgb)  # some stay as they came
     image = _random_crop(Image.fromarray(np.ascontiguousarray(rgb)), rng)
     image = _random_resize(image, rng)
     if rng.random() < 0.15:

@@ -39,6 +39,7 @@ class FitConfig:
     max_per_source: int = 0  # cap on the training pictures of one source; 0: none
     balance: Balance = "none"  # what each draw of the sampler evens out
     augment: Augmentation = "none"
+    cached_draws: int = 0  # frozen encoder: draws of the augmentation kept on disk; 0: none
 
     # preprocessing
     size: int = 256
@@ -52,6 +53,7 @@ class FitConfig:
     unfrozen: int = 0  # last stages of the encoder that are trained; -1: all
     freeze_epochs: int = 0  # epochs before the unfrozen stages join
     decoder: DecoderName = "layered"
+    decoder_width: int = 256  # channels of the layered decoder's first layer; each next: half
     decoder_norm: bool = False
     reconstruction_size: int = 0  # side of the reconstruction; 0: as the input
     head: tuple[int, ...] = ()  # widths of hidden dense layers
@@ -63,6 +65,7 @@ class FitConfig:
     alpha_r: float = 0.84  # share of 1 - SSIM against L1
     beta: float = 0.15  # weight of the perceptual distance
     gamma_r: float = 1.0  # factor on the whole reconstruction loss
+    reconstruction_share: float = 1.0  # part of each batch that is reconstructed
     perceptual: Perceptual = "stlpips-alex"
     classification: ClassificationLoss = "bce"
     smoothing: float = 0.1  # smoothed-bce: how far the targets move towards 0.5, both together
@@ -102,6 +105,8 @@ class FitConfig:
             raise UsageError("decoder and reconstruction are either both none or neither is")
         if self.encoder == "conv" and self.unfrozen != -1:
             raise UsageError("encoder conv has no pretrained weights: unfrozen must be -1 (all)")
+        if self.cached_draws and (self.unfrozen or self.views != 1):
+            raise UsageError("cached_draws needs a frozen encoder (unfrozen = 0) and one view")
         if self.unfrozen and 0 < self.epochs <= self.freeze_epochs:
             raise UsageError(
                 f"freeze_epochs = {self.freeze_epochs} leaves none of {self.epochs} epochs to the "
@@ -133,6 +138,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("unfrozen", -1, 100),
     ("freeze_epochs", 0, 10**6),
     ("reconstruction_size", 0, 2048),
+    ("decoder_width", 16, 4096),
+    ("cached_draws", 0, 1000),
     ("dropout", 0, 0.95),
     ("alpha_r", 0, 1),
     ("beta", 0, 100),
@@ -143,6 +150,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("r_weight", 0, 1e6),
     ("c_weight", 0, 1e6),
     ("class_weight", -1, 1),
+    ("reconstruction_share", 0.001, 1),
     ("c_off", 0, 1),
     ("c_ramp", 0, 1),
     ("epochs", 1, 10**6),

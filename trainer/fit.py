@@ -16,13 +16,14 @@ from sklearn.metrics import roc_auc_score
 
 from scanner.errors import ImgscanError, UsageError
 from trainer import checkpoint
+from trainer.batches import FromCache, Online, Source
 from trainer.calibrate import calibrate, probabilities
 from trainer.config import FitConfig
 from trainer.data import Sample, Splits
-from trainer.loader import Pictures, eval_batches, train_batches
+from trainer.encoded import EncodedPictures
 from trainer.losses import ClassificationLoss, ReconstructionLoss, loss_weights
 from trainer.models import AutoencoderClassifier
-from trainer.scores import figures, score_batches
+from trainer.scores import figures, score_encoded
 
 
 class DivergedError(ImgscanError):
@@ -54,6 +55,8 @@ def fit(
     resume: bool = False,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
+    on_encode: Callable[[str, int, int], None] = lambda variant, done, total: None,
+    cache: Path | EncodedPictures | None = None,
     device: str | None = None,
 ) -> dict[str, Any]:
     """Fit a model and leave in folder `out`: best.pt, last.pt, log.csv, TensorBoard events,
@@ -61,7 +64,8 @@ def fit(
 
     Each epoch draws from (seed, epoch) alone, so that a run which was killed and resumed goes
     through the same steps as one that was not. Raises DivergedError; what `on_epoch` raises
-    ends the fit, too.
+    ends the fit, too. Where `cached_draws` asks for it, the frozen encoder's answers are kept
+    below `cache`, by default a folder of the run.
     """
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.manual_seed(config.seed)
@@ -74,8 +78,15 @@ def fit(
     amp = _amp_dtype(config, target)
     scaler = torch.amp.GradScaler(target.type, enabled=amp == torch.float16)
 
-    train = Pictures(splits.train, model.spec, augmentation=config.augment, seed=config.seed)
-    val = Pictures(splits.val, model.spec)
+    source: Source = Online(model, splits, config, target, amp)
+    if config.cached_draws:
+        source = FromCache(
+            model,
+            splits,
+            config,
+            target,
+            _cache(cache or out / "encoded", model, splits, config, on_encode),
+        )
     first, best_auc, best_epoch, seconds_before = 0, -1.0, -1, 0.0
     if resume:
         state = _resume(out, config, splits)
@@ -99,17 +110,14 @@ def fit(
             rate = _set_learning_rate(optimizer, config, epoch)
             r_weight, c_weight = loss_weights(config, epoch)
             sums = np.zeros(4)  # loss, reconstruction, classification, pictures
-            batches = train_batches(train, config, epoch, pin=target.type == "cuda")
-            for step, (pixels, label, index) in enumerate(batches):
-                x = _one_view(pixels, index, epoch).to(target, non_blocking=True)  # [N, 3, S, S]
-                y = label.to(target, non_blocking=True)  # [N]
+            for step, batch in enumerate(source.train(epoch)):
                 with torch.autocast(target.type, dtype=amp, enabled=amp is not None):
-                    output = model(x)
-                c_loss = classification_loss(output.logit, y)
+                    output = model.from_encoded(batch.encoded)
+                c_loss = classification_loss(output.logit, batch.label)
                 loss = c_weight * c_loss
                 r_loss = torch.zeros((), device=target)
                 if reconstruction_loss is not None:
-                    r_loss = reconstruction_loss(output.reconstruction, model.target(x))
+                    r_loss = reconstruction_loss(output.reconstruction, batch.target)
                     loss = loss + r_weight * r_loss
                 optimizer.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()
@@ -121,10 +129,10 @@ def fit(
                         f"epoch {epoch + 1}, step {step + 1}: the loss is {losses[0]}; lower "
                         "learning_rate, or continue from the last epoch with --resume"
                     )
-                sums += np.array([*losses, 1.0]) * len(y)
-                on_batch(step + 1, len(batches))
+                sums += np.array([*losses, 1.0]) * len(batch.label)
+                on_batch(step + 1, source.steps())
 
-            scores = score_batches(model, eval_batches(val, config), target)
+            scores = score_encoded(model, source.val())
             if not np.isfinite(scores.logits).all():
                 raise DivergedError(f"epoch {epoch + 1}: a validation score is not finite")
             auc = float(roc_auc_score(scores.labels, scores.logits))
@@ -159,17 +167,16 @@ def fit(
             resumable = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
             checkpoint.save(out / checkpoint.LAST, {**state, **resumable})
             on_epoch(report)
-    return _conclude(config, splits, out, val, target)
+    return _conclude(config, splits, out, model, source)
 
 
 def _conclude(
-    config: FitConfig, splits: Splits, out: Path, val: Pictures, device: torch.device
+    config: FitConfig, splits: Splits, out: Path, model: AutoencoderClassifier, source: Source
 ) -> dict[str, Any]:
     """Threshold and calibrate the best epoch on validation data; write result.json."""
     best = checkpoint.load(out / checkpoint.BEST)
-    model = AutoencoderClassifier(config, pretrained=False)
     checkpoint.load_model(model, best["model"], out / checkpoint.BEST)
-    scores = score_batches(model.to(device), eval_batches(val, config), device)
+    scores = score_encoded(model, source.val())
     calibration = calibrate(scores.logits, scores.labels)
     p = probabilities(scores.logits, calibration.temperature)
     with (out / "validation.csv").open("w", newline="", encoding="utf-8") as stream:
@@ -192,7 +199,7 @@ def _conclude(
         },
         "pictures": {name: len(getattr(splits, name)) for name in ("train", "val", "holdout")},
         "seconds": checkpoint.load(out / checkpoint.LAST)["seconds"],
-        "device": device.type,
+        "device": next(model.parameters()).device.type,
         "torch": torch.__version__,
     }
     checkpoint.write_json(out / "result.json", result)
@@ -235,12 +242,6 @@ def _cell(value: float | int | bool) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(int(value))
 
 
-def _one_view(pixels: torch.Tensor, index: torch.Tensor, epoch: int) -> torch.Tensor:
-    """[N, V, 3, S, S] -> [N, 3, S, S]: each epoch shows another of a picture's views."""
-    views = pixels.shape[1]
-    return pixels[torch.arange(len(pixels)), (index + epoch) % views]
-
-
 def _optimizer(model: AutoencoderClassifier, config: FitConfig) -> torch.optim.Optimizer:
     """AdamW, which is Adam where weight_decay is 0 (Loshchilov & Hutter, 2019)."""
     encoder = list(model.encoder.parameters())
@@ -267,6 +268,20 @@ def _amp_dtype(config: FitConfig, device: torch.device) -> torch.dtype | None:
     if config.precision == "float16" and device.type != "cuda":
         raise UsageError("precision float16 needs CUDA; use float32 or bfloat16 on the CPU")
     return {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}[config.precision]
+
+
+def _cache(
+    cache: Path | EncodedPictures,
+    model: AutoencoderClassifier,
+    splits: Splits,
+    config: FitConfig,
+    on_encode: Callable[[str, int, int], None],
+) -> EncodedPictures:
+    if isinstance(cache, EncodedPictures):
+        return cache
+    device = next(model.parameters()).device
+    samples = sorted((*splits.train, *splits.val), key=lambda sample: sample.key)
+    return EncodedPictures(cache, model, samples, config, device, on_encode)
 
 
 def _start_folder(out: Path, config: FitConfig, splits: Splits) -> None:

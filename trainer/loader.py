@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -61,25 +62,23 @@ class Pictures(Dataset[Any]):
         if self.change is not None:
             rgb = self.change(rgb)
         if self.augmentation != "none":
-            rng = np.random.default_rng((self.seed, self.epoch, index))
+            rng = np.random.default_rng((self.seed, self.epoch, _key_number(sample)))
             rgb = augment(rgb, self.augmentation, rng)
         if rgb is not decoded.rgb:
             box = None  # it spoke of the decoded picture; what it trims is under one pixel
         return torch.from_numpy(prepare(rgb, self.spec, box)), sample.label, index
 
 
+def _key_number(sample: Sample) -> int:
+    return zlib.crc32(sample.key.encode("utf-8", "surrogateescape"))
+
+
 def train_batches(
     pictures: Pictures, config: FitConfig, epoch: int, *, pin: bool = False
 ) -> Batches:
-    """The shuffled batches of one epoch; a last one of a single picture is left out.
-
-    Batch normalisation cannot learn from one picture.
-    """
+    """The shuffled batches of one epoch."""
     pictures.epoch = epoch
-    order = _order(pictures.samples, config.balance, config.seed, epoch)
-    if len(order) > config.batch_size and len(order) % config.batch_size == 1:
-        order = order[:-1]
-    return _loader(pictures, config, order, pin)
+    return _loader(pictures, config, draw_order(pictures.samples, config, epoch), pin)
 
 
 def eval_batches(pictures: Pictures, config: FitConfig, *, pin: bool = False) -> Batches:
@@ -110,17 +109,24 @@ class _Fixed(torch.utils.data.Sampler[int]):
         return len(self.order)
 
 
-def _order(samples: Sequence[Sample], balance: Balance, seed: int, epoch: int) -> list[int]:
+def draw_order(samples: Sequence[Sample], config: FitConfig, epoch: int) -> list[int]:
     """As many draws as there are pictures: a permutation, or weighted with replacement.
+
+    One that would be left alone in the last batch is dropped: batch normalisation cannot
+    learn from one picture.
 
     "class" makes both classes equally likely; "source" besides that makes the sources of a
     class count by the square root of their sizes, so that big ones do not drown small ones.
     """
-    rng = np.random.default_rng((seed, epoch))
-    if balance == "none":
-        return [int(i) for i in rng.permutation(len(samples))]
-    weights = sample_weights(samples, balance)
-    return [int(i) for i in rng.choice(len(samples), len(samples), p=weights)]
+    rng = np.random.default_rng((config.seed, epoch))
+    count = len(samples)
+    if config.balance == "none":
+        order = rng.permutation(count)
+    else:
+        order = rng.choice(count, count, p=sample_weights(samples, config.balance))
+    if count > config.batch_size and count % config.batch_size == 1:
+        order = order[:-1]
+    return [int(i) for i in order]
 
 
 def sample_weights(samples: Sequence[Sample], balance: Balance) -> npt.NDArray[np.float64]:

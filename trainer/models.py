@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from scanner.errors import UsageError
 from scanner.preprocess import PreprocessSpec
 from trainer.config import FitConfig
-from trainer.encoders import Encoder, build_encoder
+from trainer.encoders import Encoded, Encoder, build_encoder
 
 
 class Output(NamedTuple):
@@ -44,7 +44,7 @@ class TransposedDecoder(nn.Module):
 class LayeredDecoder(nn.Module):
     """Bilinear doublings, each followed by a convolution: no checkerboard (Odena et al., 2016)."""
 
-    def __init__(self, channels: int, enlargement: int, norm: bool) -> None:
+    def __init__(self, channels: int, enlargement: int, width: int, norm: bool) -> None:
         super().__init__()
         steps = enlargement.bit_length() - 1
         if enlargement != 1 << steps:
@@ -52,7 +52,7 @@ class LayeredDecoder(nn.Module):
                 f"the decoder enlarges {enlargement}-fold, which is no power of two; choose "
                 "another size or reconstruction_size"
             )
-        widths = [channels] + [max(16, 256 >> i) for i in range(steps)]
+        widths = [channels] + [max(16, width >> i) for i in range(steps)]
         layers: list[nn.Module] = []
         for a, b in itertools.pairwise(widths):
             layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
@@ -112,10 +112,16 @@ class AutoencoderClassifier(nn.Module):
 
     def forward(self, pixels: Tensor) -> Output:
         """Prepared pixels, [N, 3, S, S]."""
-        deepest, features = self.encoder(pixels)
-        logit = self.classifier(features)
-        reconstruction = None if self.decoder is None else self.decoder(deepest)
-        return Output(logit, features, reconstruction)
+        return self.from_encoded(self.encoder(pixels))
+
+    def from_encoded(self, encoded: Encoded) -> Output:
+        """What follows the encoder. The maps may be of fewer pictures than the features."""
+        decode = self.decoder is not None and len(encoded.deepest) > 0
+        return Output(
+            self.classifier(encoded.features),
+            encoded.features,
+            self.decoder(encoded.deepest) if decode and self.decoder is not None else None,
+        )
 
     def target(self, pixels: Tensor) -> Tensor:
         """What the reconstruction is compared with: RGB in [0, 1], [N, 3, R, R]."""
@@ -153,4 +159,6 @@ def build_decoder(config: FitConfig, encoder: Encoder, side: int) -> nn.Module |
         if side != config.size:
             raise UsageError("decoder transposed reconstructs at the input's size only")
         return TransposedDecoder(encoder.channels, encoder.stride)
-    return LayeredDecoder(encoder.channels, side // smallest, config.decoder_norm)
+    return LayeredDecoder(
+        encoder.channels, side // smallest, config.decoder_width, config.decoder_norm
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
+from trainer.batches import Batch
 from trainer.models import AutoencoderClassifier
 
 Array = npt.NDArray[np.float64]
@@ -29,28 +30,40 @@ class Scores:
 
 
 @torch.inference_mode()
-def score_batches(
-    model: AutoencoderClassifier,
-    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
-    device: torch.device,
-) -> Scores:
-    """Run the model over batches of [N, V, 3, S, S] without learning."""
+def score_encoded(model: AutoencoderClassifier, batches: Iterable[Batch]) -> Scores:
+    """Run what follows the encoder over batches, without learning."""
     model.eval()
     logits, labels, error, count = [], [], 0.0, 0
-    for pixels, label, _ in batches:
-        flat = pixels.to(device, non_blocking=True).flatten(0, 1)  # [N * V, 3, S, S]
-        output = model(flat)
-        logits.append(output.logit.double().view(len(label), -1).mean(1).cpu().numpy())
-        labels.append(label.numpy())
+    for batch in batches:
+        output = model.from_encoded(batch.encoded)
+        logits.append(output.logit.double().view(len(batch.label), -1).mean(1).cpu().numpy())
+        labels.append(batch.label.cpu().numpy())
         if output.reconstruction is not None:
-            difference = (output.reconstruction - model.target(flat)).abs().mean()
-            error += float(difference) * len(label)
-            count += len(label)
+            difference = (output.reconstruction - batch.target).abs().mean()
+            error += float(difference) * len(batch.label)
+            count += len(batch.label)
     return Scores(
         np.concatenate(logits),
         np.concatenate(labels).astype(np.int64),
         error / count if count else float("nan"),
     )
+
+
+@torch.inference_mode()
+def score_batches(
+    model: AutoencoderClassifier,
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    device: torch.device,
+) -> Scores:
+    """Run the whole model over batches of [N, V, 3, S, S], without learning."""
+    model.eval()
+
+    def encoded() -> Iterator[Batch]:
+        for pixels, label, _ in batches:
+            flat = pixels.to(device, non_blocking=True).flatten(0, 1)  # [N * V, 3, S, S]
+            yield Batch(model.encoder(flat), model.target(flat), label)
+
+    return score_encoded(model, encoded())
 
 
 def figures(p: Array, labels: Labels, threshold: float) -> dict[str, Any]:

@@ -1,0 +1,157 @@
+"""Where the loop's batches come from: pictures encoded as they pass, or a cache of encodings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from trainer.config import FitConfig
+from trainer.data import Sample, Splits
+from trainer.encoded import EncodedPictures
+from trainer.encoders import Encoded
+from trainer.loader import Pictures, draw_order, eval_batches, train_batches
+from trainer.models import AutoencoderClassifier
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`encoded.features` is [N * V, F]; maps and `target` are of the first few, or empty.
+
+    `label` is [N], 1 for fake.
+    """
+
+    encoded: Encoded
+    target: Tensor
+    label: Tensor
+
+
+class Source(Protocol):
+    """Batches for the loop, the same for the same seed and epoch."""
+
+    def steps(self) -> int:
+        """How many batches an epoch has."""
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        """The shuffled training batches of one epoch, one view a picture."""
+
+    def val(self) -> Iterator[Batch]:
+        """The validation pictures in order, all views."""
+
+
+class Online:
+    """Decode, change, prepare and encode in every epoch."""
+
+    def __init__(
+        self,
+        model: AutoencoderClassifier,
+        splits: Splits,
+        config: FitConfig,
+        device: torch.device,
+        amp: torch.dtype | None,
+    ) -> None:
+        self.model, self.config, self.device, self.amp = model, config, device, amp
+        self._train = Pictures(
+            splits.train, model.spec, augmentation=config.augment, seed=config.seed
+        )
+        self._val = Pictures(splits.val, model.spec)
+
+    def steps(self) -> int:
+        """See `Source`."""
+        return _steps(len(self._train), self.config.batch_size)
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        """See `Source`."""
+        pin = self.device.type == "cuda"
+        for pixels, label, index in train_batches(self._train, self.config, epoch, pin=pin):
+            # [N, V, 3, S, S] -> [N, 3, S, S]: each epoch shows another of a picture's views.
+            x = pixels[torch.arange(len(pixels)), (index + epoch) % pixels.shape[1]]
+            yield self._batch(x, label, maps_of(self.model, self.config, len(label)))
+
+    def val(self) -> Iterator[Batch]:
+        """See `Source`."""
+        for pixels, label, _ in eval_batches(self._val, self.config):
+            x = pixels.flatten(0, 1)  # [N * V, 3, S, S]
+            yield self._batch(x, label, len(x) if self.model.decoder is not None else 0)
+
+    def _batch(self, x: Tensor, label: Tensor, maps: int) -> Batch:
+        x = x.to(self.device, non_blocking=True)
+        # Validation is in float32, as the exported graphs are: thresholds come from it.
+        half = self.amp is not None and self.model.training
+        with torch.autocast(self.device.type, dtype=self.amp, enabled=half):
+            encoded = self.model.encoder(x)
+        label = label.to(self.device, non_blocking=True)
+        if not maps:
+            return Batch(encoded, torch.empty(0), label)
+        return Batch(
+            Encoded(encoded.deepest[:maps], encoded.features), self.model.target(x[:maps]), label
+        )
+
+
+class FromCache:
+    """Read what a frozen encoder made of each picture.
+
+    Epoch e sees draw e modulo `cached_draws` of the augmentation.
+    """
+
+    def __init__(
+        self,
+        model: AutoencoderClassifier,
+        splits: Splits,
+        config: FitConfig,
+        device: torch.device,
+        cache: EncodedPictures,
+    ) -> None:
+        self.model, self.splits, self.config = model, splits, config
+        self.device, self.cache = device, cache
+        maps = model.decoder is not None
+        self._rows = cache.rows(splits.train)
+        self._val_rows = cache.rows(splits.val)
+        for draw in range(min(config.cached_draws, config.epochs)):
+            cache.fill(f"lottery-{draw}", self._rows, maps=maps)
+        cache.fill("clean", self._val_rows, maps=maps)
+
+    def steps(self) -> int:
+        """See `Source`."""
+        return _steps(len(self._rows), self.config.batch_size)
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        """See `Source`."""
+        samples, size = self.splits.train, self.config.batch_size
+        order = draw_order(samples, self.config, epoch)
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            maps = maps_of(self.model, self.config, len(part))
+            variant = f"lottery-{epoch % self.config.cached_draws}"
+            yield self._batch(variant, [samples[i] for i in part], maps)
+
+    def val(self) -> Iterator[Batch]:
+        """See `Source`."""
+        samples, size = self.splits.val, self.config.batch_size
+        for start in range(0, len(samples), size):
+            part = samples[start : start + size]
+            yield self._batch("clean", part, len(part) if self.model.decoder is not None else 0)
+
+    def _batch(self, variant: str, part: Sequence[Sample], maps: int) -> Batch:
+        encoded, target = self.cache.read(variant, self.cache.rows(part), maps=maps)
+        label = torch.tensor([sample.label for sample in part])
+        return Batch(
+            Encoded(encoded.deepest.to(self.device), encoded.features.to(self.device)),
+            target.to(self.device),
+            label.to(self.device),
+        )
+
+
+def maps_of(model: AutoencoderClassifier, config: FitConfig, count: int) -> int:
+    """How many of `count` pictures are reconstructed in a training step."""
+    if model.decoder is None:
+        return 0
+    return max(1, round(config.reconstruction_share * count))
+
+
+def _steps(pictures: int, batch_size: int) -> int:
+    whole, rest = divmod(pictures, batch_size)
+    return whole + (rest > 1 or (rest == 1 and not whole))

@@ -1,0 +1,144 @@
+"""What a frozen encoder makes of pictures, kept on disk: computed once, read in every epoch.
+
+A cache belongs to one encoder, preprocessing, augmentation, seed and list of pictures; the
+digest of these names its folder. A kill loses no more than the chunk at hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from trainer.config import FitConfig
+from trainer.data import Sample
+from trainer.encoders import Encoded
+from trainer.loader import Pictures
+from trainer.models import AutoencoderClassifier
+from trainer.tiers import TIERS
+
+Rows = npt.NDArray[np.int64]
+_CHUNK = 512  # pictures between two marks of what is done
+
+
+class EncodedPictures:
+    """Encodings of `samples` by the frozen encoder of `model`, in a folder below `root`.
+
+    A variant is a way of looking at a picture: "lottery-0", "lottery-1" ... are draws of the
+    training augmentation; "clean", "web" and "hard" are the tiers of evaluation.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        model: AutoencoderClassifier,
+        samples: Sequence[Sample],
+        config: FitConfig,
+        device: torch.device,
+        on_progress: Callable[[str, int, int], None] = lambda variant, done, total: None,
+    ) -> None:
+        self.samples, self.config, self.device = list(samples), config, device
+        self.model, self.on_progress = model, on_progress
+        self.row_of = {sample.key: row for row, sample in enumerate(self.samples)}
+        self.folder = root / self._digest()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        side = config.size // model.encoder.stride
+        self._shapes: dict[str, tuple[tuple[int, ...], str]] = {
+            "features": ((model.encoder.feature_count,), "float32"),
+            # Half precision halves the largest part; a decoder does not see the difference.
+            "deepest": ((model.encoder.channels, side, side), "float16"),
+            "target": ((model.reconstruction_size, model.reconstruction_size, 3), "uint8"),
+        }
+
+    def rows(self, samples: Sequence[Sample]) -> Rows:
+        """Row numbers of `samples`, int64 [N]."""
+        return np.array([self.row_of[sample.key] for sample in samples], np.int64)
+
+    def fill(self, variant: str, rows: Rows, *, maps: bool) -> None:
+        """Encode those of `rows` that are missing; `maps` for the decoder's input and target."""
+        kinds = ("features", "deepest", "target") if maps else ("features",)
+        arrays = {kind: self._array(variant, kind) for kind in kinds}
+        done = self._array(variant, "done-maps" if maps else "done")
+        missing = np.unique(rows[~done[rows]])
+        pictures = self._pictures(variant)
+        encoder = self.model.encoder.to(self.device).eval()
+        # Half the time of the default layout on a CPU, the same numbers but for rounding.
+        encoder = encoder.to(memory_format=torch.channels_last)
+        for start in range(0, len(missing), _CHUNK):
+            chunk = missing[start : start + _CHUNK]
+            loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
+                Subset(pictures, chunk.tolist()), batch_size=32, num_workers=self.config.workers
+            )
+            for pixels, _, index in loader:
+                self._encode(encoder, pixels, index.numpy(), arrays)
+            for array in arrays.values():
+                array.flush()
+            done[chunk] = True
+            done.flush()
+            self.on_progress(variant, min(start + _CHUNK, len(missing)), len(missing))
+
+    def read(self, variant: str, rows: Rows, *, maps: int) -> tuple[Encoded, Tensor]:
+        """Encodings of `rows`; the maps and the targets of the first `maps` of them alone.
+
+        Returns (Encoded, target [maps, 3, R, R]).
+        """
+        features = torch.from_numpy(np.array(self._array(variant, "features")[rows]))
+        some = rows[:maps]
+        if not maps:
+            return Encoded(torch.empty(0), features), torch.empty(0)
+        deepest = torch.from_numpy(self._array(variant, "deepest")[some].astype(np.float32))
+        target = torch.from_numpy(self._array(variant, "target")[some].astype(np.float32) / 255)
+        return Encoded(deepest, features), target.permute(0, 3, 1, 2)
+
+    @torch.inference_mode()
+    def _encode(
+        self, encoder: torch.nn.Module, pixels: Tensor, rows: Rows, arrays: dict[str, np.memmap]
+    ) -> None:
+        x = pixels[:, 0].to(self.device).contiguous(memory_format=torch.channels_last)
+        encoded = encoder(x)
+        arrays["features"][rows] = encoded.features.float().cpu().numpy()
+        if "deepest" in arrays:
+            arrays["deepest"][rows] = encoded.deepest.half().cpu().numpy()
+            target = self.model.to(self.device).target(x).permute(0, 2, 3, 1) * 255
+            arrays["target"][rows] = target.round().byte().cpu().numpy()
+
+    def _pictures(self, variant: str) -> Pictures:
+        spec = self.model.spec
+        if variant in TIERS:
+            tier = TIERS[variant]
+            return Pictures(self.samples, spec, change=tier, decode_side=tier.longest)
+        pictures = Pictures(
+            self.samples, spec, augmentation=self.config.augment, seed=self.config.seed
+        )
+        pictures.epoch = int(variant.removeprefix("lottery-"))
+        return pictures
+
+    def _array(self, variant: str, kind: str) -> np.memmap:
+        shape, dtype = self._shapes.get(kind, ((), "bool"))
+        path = self.folder / f"{variant}.{kind}.npy"
+        if path.exists():
+            return np.lib.format.open_memmap(path, mode="r+")
+        # Sparse where the file system can: rows that nobody asks for take no room.
+        return np.lib.format.open_memmap(
+            path, mode="w+", dtype=dtype, shape=(len(self.samples), *shape)
+        )
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for name, tensor in self.model.encoder.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        settings = [
+            self.model.spec.to_dict(), self.model.reconstruction_size,
+            self.config.augment, self.config.seed,
+            [(s.key, s.length if s.offset >= 0 else s.path.stat().st_size) for s in self.samples],
+        ]  # fmt: skip
+        digest.update(json.dumps(settings).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:16]
