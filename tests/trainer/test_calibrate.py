@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trainer.calibrate import (
+    best_f1_threshold,
+    calibrate,
+    fit_temperature,
+    probabilities,
+    youden_threshold,
+)
+from trainer.scores import figures
+
+
+@pytest.fixture
+def scored() -> tuple[np.ndarray, np.ndarray]:
+    """Logits that are three times too sure, and labels drawn by the honest ones."""
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 1.5, 20_000)
+    labels = (rng.random(20_000) < 1 / (1 + np.exp(-honest))).astype(np.int64)
+    return 3 * honest, labels
+
+
+def test_temperature_undoes_overconfidence(scored):
+    assert fit_temperature(*scored) == pytest.approx(3, rel=0.05)
+
+
+def test_temperature_improves_calibration_and_keeps_the_ranking(scored):
+    logits, labels = scored
+    before = figures(probabilities(logits, 1.0), labels, 0.5)
+    after = figures(probabilities(logits, fit_temperature(logits, labels)), labels, 0.5)
+    assert after["ece"] < before["ece"] / 3
+    assert after["auc"] == pytest.approx(before["auc"], abs=1e-9)
+    assert after["accuracy"] == before["accuracy"]
+
+
+def test_temperature_does_not_follow_the_share_of_a_class(scored):
+    """Copies of all fakes must not change it: the classes count alike."""
+    logits, labels = scored
+    fake = labels == 1
+    more = np.concatenate([logits, logits[fake], logits[fake]])
+    more_labels = np.concatenate([labels, labels[fake], labels[fake]])
+    assert fit_temperature(more, more_labels) == pytest.approx(
+        fit_temperature(logits, labels), rel=1e-3
+    )
+
+
+def test_probabilities_survive_extreme_logits():
+    p = probabilities(np.array([-1e9, -1.0, 0.0, 1.0, 1e9]), 0.05)
+    assert np.isfinite(p).all()
+    assert p[2] == 0.5
+    assert (np.diff(p) > 0).all()
+
+
+def test_youden_threshold_is_the_best_of_all(scored):
+    p, labels = probabilities(scored[0][:300], 3.0), scored[1][:300]
+    best = figures(p, labels, youden_threshold(p, labels))["balanced_accuracy"]
+    assert best == max(figures(p, labels, t)["balanced_accuracy"] for t in p)
+
+
+def test_best_f1_threshold_is_the_best_of_all(scored):
+    p, labels = probabilities(scored[0][:300], 3.0), scored[1][:300]
+    best = figures(p, labels, best_f1_threshold(p, labels))["f1"]
+    assert best == max(figures(p, labels, t)["f1"] for t in p)
+
+
+def test_a_threshold_lies_between_two_scores():
+    """So that rounding a score in another runtime does not turn the verdict over."""
+    p, labels = np.array([0.1, 0.2, 0.6, 0.8]), np.array([0, 0, 1, 1])
+    assert youden_threshold(p, labels) == pytest.approx(0.4)
+    assert best_f1_threshold(p, labels) == pytest.approx(0.4)
+
+
+def test_calibrate_fits_thresholds_to_calibrated_scores(scored):
+    logits, labels = scored
+    found = calibrate(logits, labels)
+    p = probabilities(logits, found.temperature)
+    assert found.thresholds["youden"] == youden_threshold(p, labels)
+    assert found.thresholds["best_f1"] == best_f1_threshold(p, labels)
