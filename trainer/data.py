@@ -168,7 +168,7 @@ def take_groups(
     owed = {REAL: 0.0, FAKE: 0.0}  # what rounding to whole groups left over in a class
     for (label, _), groups in sorted(strata.items()):
         owed[label] += fraction * sum(groups.values())
-        for group in sorted(groups, key=lambda g: _draw(seed, salt, g)):
+        for group in sorted(groups, key=lambda g: draw_key(seed, salt, g)):
             # Half a group too many is as far off as half a group too few.
             if groups[group] / 2 > owed[label]:
                 break
@@ -220,7 +220,7 @@ def _failure(sample: Sample, spec: PreprocessSpec) -> Failed | None:
     return result if isinstance(result, Failed) else None
 
 
-def _draw(seed: int, salt: str, group: str) -> bytes:
+def draw_key(seed: int, salt: str, group: str) -> bytes:
     """A place in the draw that depends on nothing but these: not on order, platform or count."""
     return hashlib.sha256(f"{seed}\0{salt}\0{group}".encode("utf-8", "surrogateescape")).digest()
 
@@ -228,7 +228,7 @@ def _draw(seed: int, salt: str, group: str) -> bytes:
 def cap_per_source(samples: Sequence[Sample], limit: int, seed: int) -> list[Sample]:
     """At most `limit` pictures of each class and source: the same for the same seed and keys."""
     by_source: dict[tuple[int, str], list[Sample]] = defaultdict(list)
-    for sample in sorted(samples, key=lambda s: _draw(seed, "cap", s.key)):
+    for sample in sorted(samples, key=lambda s: draw_key(seed, "cap", s.key)):
         by_source[sample.label, sample.source].append(sample)
     kept = {s.key for part in by_source.values() for s in part[:limit]}
     return [s for s in samples if s.key in kept]

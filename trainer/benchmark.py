@@ -1,0 +1,235 @@
+"""Leave one generator out, leave one source out: how a recipe does on what it has never seen.
+
+For each family of sources the recipe is fitted anew without it; then the family is scored at
+the three tiers. The mean over left-out families is what decisions are made on: figures on
+known sources mostly tell how well a model knows its sources.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import roc_auc_score
+
+from scanner.errors import UsageError
+from trainer import checkpoint
+from trainer.calibrate import probabilities
+from trainer.config import FitConfig
+from trainer.data import FAKE, LABELS, REAL, Sample, Splits, draw_key, split_samples
+from trainer.encoded import EncodedPictures
+from trainer.encoders import Encoded
+from trainer.fit import fit
+from trainer.models import AutoencoderClassifier
+from trainer.scores import figures
+from trainer.tiers import TIERS
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """One family at one tier, scored by a model that was fitted without it.
+
+    `accuracy` maps an operating point to the share that is called rightly; thresholds are
+    those of the fold's own validation pictures. `auc` is against the known pictures of the
+    other class in the held-out split.
+    """
+
+    family: str
+    label: str
+    tier: str
+    count: int
+    accuracy: dict[str, float]
+    auc: float
+
+
+def families_of(samples: Sequence[Sample], merged: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Source -> family: its own name, or that under which `merged` lists it.
+
+    Sources of one generator, or of one collection, must be left out together.
+    """
+    label_of: dict[str, set[int]] = {}
+    for sample in samples:
+        label_of.setdefault(sample.source, set()).add(sample.label)
+    family = {source: source for source in label_of}
+    for name, sources in merged.items():
+        for source in sources:
+            if source not in label_of:
+                raise UsageError(f"--family {name}: the data has no source {source!r}")
+            family[source] = name
+    for name in set(family.values()):
+        labels = {label for s, f in family.items() if f == name for label in label_of[s]}
+        if len(labels) > 1:
+            raise UsageError(f"family {name!r} holds both real and fake pictures; rename a source")
+    return family
+
+
+def benchmark(
+    config: FitConfig,
+    samples: Sequence[Sample],
+    out: Path,
+    *,
+    merged: Mapping[str, Sequence[str]],
+    cache: Path,
+    limit: int = 200,
+    device: str | None = None,
+    on_fold: Callable[[str, list[LeftOut]], None] = lambda family, rows: None,
+    on_encode: Callable[[str, int, int], None] = lambda variant, done, total: None,
+) -> dict[str, Any]:
+    """Fit once with everything and once without each family; returns and writes `out` (JSON).
+
+    `limit` caps the pictures that are scored of one family. Only the classifier is fitted: on
+    a frozen encoder the decoder changes nothing about it. Folds that were finished before are
+    read from the folder beside `out`, so that an interrupted run goes on.
+    """
+    if not config.cached_draws:
+        raise UsageError("benchmark needs a frozen encoder and cached_draws above 0")
+    config = replace(config, decoder="none", reconstruction="none")
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    family = families_of(samples, merged)
+    full = _splits(samples, config)
+    if not full.holdout:
+        raise UsageError(f"the data has no split {config.holdout!r}; name one with --holdout")
+    everything = sorted(samples, key=lambda sample: sample.key)
+    encoded = EncodedPictures(
+        cache, AutoencoderClassifier(config), everything, config, target, on_encode
+    )
+    work = out.with_suffix(".folds")
+    known = _fold(config, full, work / "known", encoded, target)
+    known_scores = {tier: _logits(known, encoded, full.holdout, tier, target) for tier in TIERS}
+    labels = np.array([sample.label for sample in full.holdout])
+    in_domain = {
+        tier: {
+            point: figures(probabilities(logits, known.temperature), labels, threshold)
+            for point, threshold in known.points.items()
+        }
+        for tier, logits in known_scores.items()
+    }
+    rows: list[LeftOut] = []
+    for name in sorted(set(family.values())):
+        left_out = [s for s in everything if family[s.source] == name]
+        rest = [s for s in samples if family[s.source] != name]
+        folder = work / name.replace("/", "_")
+        fold = _fold(config, _splits(rest, config), folder, encoded, target)
+        scored = sorted(left_out, key=lambda s: draw_key(config.seed, "benchmark", s.key))[:limit]
+        others = [s for s in full.holdout if s.label != left_out[0].label]
+        of_family = []
+        for tier in TIERS:
+            logits = _logits(fold, encoded, scored, tier, target)
+            against = _logits(fold, encoded, others, tier, target)
+            of_family.append(_left_out(name, scored[0].label, tier, fold, logits, against))
+        rows += of_family
+        on_fold(name, of_family)
+    result = {
+        "preset": config.preset,
+        "config": config.to_dict(),
+        "families": {s: f for s, f in sorted(family.items()) if s != f},
+        "in_domain": in_domain,
+        "left_out": [asdict(row) for row in rows],
+        "summary": summary(rows, seed=config.seed),
+    }
+    checkpoint.write_json(out, result)
+    shutil.rmtree(work)
+    return result
+
+
+def summary(rows: Sequence[LeftOut], *, seed: int, draws: int = 2000) -> dict[str, Any]:
+    """Means over families for each tier and operating point, with 95 % bootstrap intervals.
+
+    The bootstrap (Efron, 1979) draws whole families within each class: pictures of one family
+    succeed or fail together.
+    """
+    result: dict[str, Any] = {}
+    for tier in dict.fromkeys(row.tier for row in rows):
+        of_tier = [row for row in rows if row.tier == tier]
+        result[tier] = {"auc": float(np.mean([row.auc for row in of_tier]))}
+        for point in of_tier[0].accuracy:
+            by_class = {
+                label: np.array([r.accuracy[point] for r in of_tier if r.label == label])
+                for label in LABELS
+            }
+            if not all(len(values) for values in by_class.values()):
+                continue
+            rng = np.random.default_rng(seed)
+            drawn = [
+                np.mean([rng.choice(v, len(v)).mean() for v in by_class.values()])
+                for _ in range(draws)
+            ]
+            low, high = np.percentile(drawn, [2.5, 97.5])
+            result[tier][point] = {
+                "balanced_accuracy": float(np.mean([v.mean() for v in by_class.values()])),
+                "low": float(low),
+                "high": float(high),
+                "left_out_generators_called_fake": float(by_class["fake"].mean()),
+                "left_out_sources_called_real": float(by_class["real"].mean()),
+            }
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Fold:
+    model: AutoencoderClassifier
+    temperature: float
+    points: dict[str, float]
+
+
+def _splits(samples: Sequence[Sample], config: FitConfig) -> Splits:
+    return split_samples(
+        samples,
+        val_fraction=config.val_fraction,
+        holdout=config.holdout,
+        fraction=config.sample,
+        max_per_source=config.max_per_source,
+        seed=config.seed,
+    )
+
+
+def _fold(
+    config: FitConfig, splits: Splits, folder: Path, encoded: EncodedPictures, device: torch.device
+) -> _Fold:
+    if not (folder / "result.json").exists():
+        resume = (folder / checkpoint.LAST).exists()
+        fit(config, splits, folder, resume=resume, cache=encoded, device=device.type)
+    model, _, result = checkpoint.load_run(folder)
+    points = {"half": 0.5, **result["thresholds"]}
+    return _Fold(model.to(device), result["temperature"], points)
+
+
+@torch.inference_mode()
+def _logits(
+    fold: _Fold,
+    encoded: EncodedPictures,
+    samples: Sequence[Sample],
+    tier: str,
+    device: torch.device,
+) -> Array:
+    rows = encoded.rows(samples)
+    encoded.fill(tier, rows, maps=False)
+    features = encoded.read(tier, rows, maps=0)[0].features.to(device)
+    output = fold.model.eval().from_encoded(Encoded(torch.empty(0), features))
+    logits: Array = output.logit.double().cpu().numpy()
+    return logits
+
+
+def _left_out(
+    family: str, label: int, tier: str, fold: _Fold, logits: Array, against: Array
+) -> LeftOut:
+    p = probabilities(logits, fold.temperature)
+    called = {point: float((p >= t).mean()) for point, t in fold.points.items()}
+    both = np.concatenate([logits, against])
+    labels = np.array([label] * len(logits) + [REAL if label == FAKE else FAKE] * len(against))
+    return LeftOut(
+        family=family,
+        label=LABELS[label],
+        tier=tier,
+        count=len(logits),
+        accuracy={point: c if label == FAKE else 1 - c for point, c in called.items()},
+        auc=float(roc_auc_score(labels, both)),
+    )
