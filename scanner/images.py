@@ -259,7 +259,7 @@ def _too_large(what: str) -> str:
 
 def _explain(error: Exception, stream: BinaryIO, size: int, facts: FileFacts) -> tuple[Reason, str]:
     """What a codec's exception means for the user."""
-    if isinstance(error, Image.DecompressionBombError):
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         declared = re.search(r"\d+", str(error))
         return "too_large", _too_large(f"{declared[0] if declared else 'its'} pixels are")
     if isinstance(error, MemoryError):
