@@ -94,7 +94,7 @@ class CsvReport:
         self._whole = self._file.tell()
 
     def _refused(self, error: OSError) -> ImgscanError:
-        kept = f"; {self.rows} rows are kept" if self.rows else ""
+        kept = f"; rows kept: {self.rows}" if self.rows else ""
         return ImgscanError(
             f"--report {self.path}: cannot be written: {error.strerror or error}{kept}; "
             "free some space, or give a --report in a folder that can be written"

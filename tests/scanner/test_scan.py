@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from fakes import HALF, BrightnessScorer, encoded, grey, save_grey
+
+from scanner import scan as scan_module
+from scanner.errors import ImgscanError, UsageError
+from scanner.find import WalkCounts, find_images
+from scanner.scan import scan
+from scanner.tally import Tally
+from scanner.types import Failed, FileFacts, ImageRef, Verdict
+from scanner.verdict import OperatingPoint, judge
+
+
+def run(refs: list[ImageRef | Failed], **options: int) -> list[Verdict | Failed]:
+    settings = {"batch_size": 4, "workers": 2} | options
+    return list(scan(refs, BrightnessScorer(), point=HALF, **settings))
+
+
+def found(*roots: Path, counts: WalkCounts | None = None) -> list[str]:
+    refs = list(find_images(list(roots), counts))
+    assert all(isinstance(ref, ImageRef) for ref in refs), refs
+    return [str(ref.path) for ref in refs if isinstance(ref, ImageRef)]
+
+
+# --- which files ---
+
+
+def test_files_come_in_the_order_of_their_names_bytes(tmp_path: Path) -> None:
+    names = ["B.png", "a.png", "a/x.png", "a/b/y.png", "a.b/z.png", "é.png", "z.png"]
+    for name in reversed(names):
+        save_grey(tmp_path / name, 0)
+    expected = ["B.png", "a/b/y.png", "a/x.png", "a.b/z.png", "a.png", "z.png", "é.png"]
+    assert found(tmp_path) == [str(tmp_path / name) for name in expected]
+
+
+def test_a_file_is_found_by_its_extension_or_by_its_content(tmp_path: Path) -> None:
+    save_grey(tmp_path / "by_content.png", 0).path.rename(tmp_path / "by_content")
+    (tmp_path / "by_extension.JPG").write_bytes(b"not a picture")
+    (tmp_path / "neither.txt").write_text("BM, GIF and II* are the beginnings of some")
+    (tmp_path / "empty").write_bytes(b"")
+    assert found(tmp_path) == [str(tmp_path / "by_content"), str(tmp_path / "by_extension.JPG")]
+
+
+def test_a_file_that_is_named_gets_a_row_whatever_it_is(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("words")
+    assert found(tmp_path / "notes.txt") == [str(tmp_path / "notes.txt")]
+    assert found(tmp_path, tmp_path / "notes.txt") == [str(tmp_path / "notes.txt")]
+
+
+def test_overlapping_roots_give_each_file_once(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/b/2.png", "c/3.png"):
+        save_grey(tmp_path / name, 0)
+    (tmp_path / "to_a").symlink_to("a")
+    a, b, one = tmp_path / "a", tmp_path / "a/b", tmp_path / "a/1.png"
+    assert found(b, tmp_path, a, one) == [
+        str(tmp_path / name) for name in ("a/b/2.png", "a/1.png", "c/3.png")
+    ]
+    assert found(one, one, a) == [str(one), str(b / "2.png")]
+    assert found(a, tmp_path / "to_a") == [str(one), str(b / "2.png")]
+
+
+def test_links_on_the_way_are_counted_and_not_followed(tmp_path: Path) -> None:
+    save_grey(tmp_path / "real/a.png", 0)
+    (tmp_path / "real/loop").symlink_to(tmp_path)
+    (tmp_path / "real/again.png").symlink_to("a.png")
+    counts = WalkCounts()
+    assert found(tmp_path, counts=counts) == [str(tmp_path / "real/a.png")]
+    assert counts.symlinks == 2
+
+
+def test_a_root_that_is_a_link_is_followed(tmp_path: Path) -> None:
+    save_grey(tmp_path / "real/a.png", 0)
+    (tmp_path / "link").symlink_to("real")
+    assert found(tmp_path / "link") == [str(tmp_path / "link/a.png")]
+
+
+def test_a_missing_root_is_told_before_anything_is_scanned(tmp_path: Path) -> None:
+    save_grey(tmp_path / "a.png", 0)
+    with pytest.raises(UsageError, match=r"gone: no such file or folder"):
+        find_images([tmp_path / "a.png", tmp_path / "gone"])  # not even iterated
+
+
+def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    assert found(tmp_path) == []
+    with pytest.raises(UsageError, match="neither a file nor a folder"):
+        find_images([tmp_path / "pipe.png"])
+
+
+def test_only_the_folders_at_hand_are_listed(tmp_path: Path) -> None:
+    """Of a tree larger than memory, only the way down to the present file is kept."""
+    for folder in range(3):
+        save_grey(tmp_path / f"{folder}/a.png", 0)
+    refs = find_images([tmp_path])
+    next(refs)
+    save_grey(tmp_path / "2/late.png", 0)  # a listing made at the start would miss it
+    assert len(list(refs)) == 3
+
+
+# --- the pipeline ---
+
+
+def test_results_come_in_the_order_of_the_refs(tmp_path: Path) -> None:
+    """However long each file takes."""
+    sizes = [(40, 32), (900, 800)] * 11
+    refs = [save_grey(tmp_path / f"{i}.png", i * 10, size) for i, size in enumerate(sizes)]
+    results = run(list(refs), workers=4)
+    assert [result.ref for result in results] == refs
+    scores = [result.p_fake for result in results if isinstance(result, Verdict)]
+    assert scores == pytest.approx([i * 10 / 255 for i in range(len(sizes))], abs=1e-6)
+
+
+def test_one_bad_image_does_not_stop_its_batch(tmp_path: Path) -> None:
+    refs: list[ImageRef | Failed] = [save_grey(tmp_path / f"{i}.png", 200) for i in range(4)]
+    (tmp_path / "2.png").write_bytes(b"damaged")
+    refs.insert(1, Failed(ImageRef(tmp_path / "locked"), "permission", "no"))
+    results = run(refs)
+    assert [isinstance(result, Failed) for result in results] == [False, True, False, True, False]
+    assert [r.verdict for r in results if isinstance(r, Verdict)] == ["fake"] * 3
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 2), (7, 3), (64, 4)])
+def test_batch_size_and_workers_change_no_result(
+    tmp_path: Path, batch_size: int, workers: int
+) -> None:
+    refs: list[ImageRef | Failed] = [save_grey(tmp_path / f"{i}.png", i * 20) for i in range(10)]
+    assert run(refs, batch_size=batch_size, workers=workers) == run(refs)
+
+
+def test_pictures_are_scored_in_batches_of_the_asked_size(tmp_path: Path) -> None:
+    refs = [save_grey(tmp_path / f"{i}.png", 0) for i in range(10)]
+    (tmp_path / "1.png").write_bytes(b"damaged")
+    scorer = BrightnessScorer()
+    list(scan(refs, scorer, point=HALF, batch_size=4, workers=2))
+    assert scorer.batches == [4, 4, 1]
+
+
+def test_refs_are_drawn_only_as_far_ahead_as_promised(tmp_path: Path) -> None:
+    ref = save_grey(tmp_path / "a.png", 0)
+    drawn = 0
+
+    def endless() -> Iterator[ImageRef]:
+        nonlocal drawn
+        while True:
+            drawn += 1
+            yield ref
+
+    results = scan(endless(), BrightnessScorer(), point=HALF, batch_size=4, workers=2)
+    for given in range(1, 50):
+        next(results)
+        # Two batches around the scorer, and the window of the decoders.
+        assert drawn <= given + 2 * 4 + 4 + 2 * 2
+    results.close()
+
+
+def test_an_endless_run_of_failures_passes_through() -> None:
+    def endless() -> Iterator[Failed]:
+        while True:
+            yield Failed(ImageRef(Path("locked")), "permission", "no")
+
+    results = scan(endless(), BrightnessScorer(), point=HALF, batch_size=4, workers=2)
+    assert [next(results).ref.path.name for _ in range(1000)] == ["locked"] * 1000
+    results.close()
+
+
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
+    ref = save_grey(tmp_path / "a.png", 0)
+
+    def peak(count: int) -> int:
+        gc.collect()
+        tracemalloc.start()
+        for _ in scan([ref] * count, BrightnessScorer(), point=HALF, batch_size=4, workers=2):
+            pass
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    peak(50)
+    assert peak(600) < 1.5 * peak(100)
+
+
+def test_closing_early_drops_what_has_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = save_grey(tmp_path / "a.png", 0)
+    begun = threading.Semaphore(0)
+    count = 0
+    plain = scan_module.decode
+
+    def slow(*args: object) -> object:
+        nonlocal count
+        count += 1
+        begun.release()
+        time.sleep(0.2)
+        return plain(*args)  # type: ignore[arg-type]
+
+    results = scan([ref] * 100, BrightnessScorer(), point=HALF, batch_size=1, workers=2)
+    next(results)
+    monkeypatch.setattr(scan_module, "decode", slow)
+    next(results)
+    start = time.monotonic()
+    results.close()
+    assert time.monotonic() - start < 0.15
+    seen = count
+    time.sleep(0.5)
+    assert count <= seen + 2  # at most what the two workers had in hand
+    assert not [t for t in threading.enumerate() if t.name.startswith(("decode", "score"))]
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        np.full(4, np.nan),
+        np.full(4, 1.5),
+        np.full(4, -0.1),
+        np.zeros(3),
+        np.zeros((4, 1)),
+    ],
+)
+def test_a_scorer_that_gives_no_probability_ends_the_scan(
+    tmp_path: Path, scores: npt.NDArray[np.float64]
+) -> None:
+    class Broken(BrightnessScorer):
+        def score(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+            return scores
+
+    ref = save_grey(tmp_path / "a.png", 0)
+    with pytest.raises(ImgscanError, match="no probability"):
+        list(scan([ref] * 4, Broken(), point=HALF, batch_size=4, workers=1))
+
+
+def test_a_scorer_that_crashes_says_what_can_be_done(tmp_path: Path) -> None:
+    class Crashing(BrightnessScorer):
+        def score(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+            raise RuntimeError("out of memory\n at 0x7f00deadbeef")
+
+    ref = save_grey(tmp_path / "a.png", 0)
+    with pytest.raises(ImgscanError, match=r"batch of 1: out of memory at …; try a smaller"):
+        list(scan([ref], Crashing(), point=HALF, batch_size=4, workers=1))
+
+
+def test_two_thousand_mixed_files_give_exactly_one_row_each(tmp_path: Path) -> None:
+    good = encoded(grey(255), "PNG")
+    bad = [b"", b"junk", good[:60]]
+    for i in range(2000):
+        path = tmp_path / f"{i % 7}" / f"{i:04}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bad[i % 3] if i % 10 == 0 else good)
+    results = run(list(find_images([tmp_path])), batch_size=16)
+    assert len(results) == len({result.ref for result in results}) == 2000
+    failed = [result for result in results if isinstance(result, Failed)]
+    assert sorted(int(result.ref.path.stem) for result in failed) == list(range(0, 2000, 10))
+
+
+# --- what it comes to ---
+
+
+def test_the_tally_keeps_the_surest_suspects_and_no_more() -> None:
+    point = OperatingPoint("low", 0.1)
+    tally = Tally(keep_suspects=3, keep_failures=1)
+    for name, score in [("d", 0.5), ("b", 0.9), ("c", 0.9), ("a", 0.9), ("e", 0.05), ("f", 0.95)]:
+        tally.add(judge(ImageRef(Path(name)), FileFacts(), score, point))
+    tally.add(Failed(ImageRef(Path("g")), "empty", ""))
+    tally.add(Failed(ImageRef(Path("h")), "empty", ""))
+    assert [verdict.ref.path.name for verdict in tally.surest] == ["f", "a", "b"]
+    assert [failed.ref.path.name for failed in tally.first_failed] == ["g"]
+    assert (tally.scanned, tally.suspects, tally.failed) == (8, 5, 2)
