@@ -13,6 +13,7 @@ import click
 from scanner import __version__
 from scanner.errors import ImgscanError, UsageError
 from trainer.commands.evaluate import evaluate
+from trainer.commands.tune import tune
 
 if TYPE_CHECKING:
     from trainer.config import FitConfig
@@ -32,6 +33,7 @@ def command() -> None:
 
 
 command.add_command(evaluate)
+command.add_command(tune)
 
 
 @command.command()
@@ -72,7 +74,7 @@ def fit(
     from trainer.config import load_config
 
     given = {name: value for name, value in overrides.items() if value is not None}
-    config = load_config(preset, {**given, **_parse_settings(settings)})
+    config = load_config(preset, {**given, **parse_settings(settings)})
     # torch takes seconds to import: a wrong option is answered before that.
     import torch
 
@@ -185,7 +187,8 @@ class _Progress:
         return "\r\x1b[K" if self.enabled else ""
 
 
-def _parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """The values of `--set NAME=VALUE`, read as TOML; raises UsageError."""
     values: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
