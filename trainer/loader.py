@@ -29,9 +29,8 @@ RGB = npt.NDArray[np.uint8]
 class Pictures(Dataset[Any]):
     """Item i is (prepared pixels float32 [V, 3, S, S], label, i).
 
-    `change` is applied between decoding and preparing; `decode_side` is a number of pixels that
-    the short side keeps twice over when a JPEG is decoded at reduced scale, where a change
-    needs more than the prepared square does. Every random draw depends on (seed, epoch, i)
+    `change` is applied between decoding and preparing. For one that needs more pixels than the
+    prepared square does, a JPEG is decoded as it would be for a square of `decode_side`. Every random draw depends on (seed, epoch, i)
     alone, so that neither workers nor a resumed run alter it.
     """
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_runs import make_data, make_run
 
 from scanner.errors import UsageError
-from trainer.data import load_samples
+from trainer.data import Sample, load_samples
 from trainer.evaluate import Evaluation, evaluate, most_confident_errors, open_runs
 from trainer.selection import Selection
 from trainer.tables import as_text, source_table, summary_table
@@ -154,6 +154,20 @@ def test_grey_changes_nothing_for_a_grey_model_and_says_so(tmp_path: Path, data:
 def test_a_tier_changes_the_scores(run: Path, data: Path):
     clean, hard = judged([run], load_samples(data), tiers=[CLEAN, HARD]).runs[0].tiers
     assert np.abs(clean.p_fake - hard.p_fake).max() > 1e-4
+
+
+def test_a_tier_is_applied_to_the_whole_picture(tmp_path: Path, run: Path):
+    """Not to what a JPEG decoder leaves of it where a small square is all that is needed."""
+    low = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    Image.fromarray(low).resize((2048, 1536)).save(tmp_path / "a.jpg", quality=90)
+    with Image.open(tmp_path / "a.jpg") as image:
+        image.save(tmp_path / "b.png")
+    samples = [
+        Sample(name, label, "x", name, None, tmp_path / name)
+        for label, name in enumerate(("a.jpg", "b.png"))
+    ]
+    a, b = judged([run], samples, tiers=[WEB]).runs[0].tiers[0].logits
+    assert a == pytest.approx(b, abs=1e-6)
 
 
 def test_the_batch_size_does_not_change_the_scores(run: Path, data: Path):

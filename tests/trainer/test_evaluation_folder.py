@@ -32,6 +32,12 @@ def run(tmp_path: Path, data: Path) -> Path:
     return make_run(tmp_path / "first", data, ROLES)
 
 
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No curves drawn: they take most of the time, and half the tests look elsewhere."""
+    monkeypatch.setattr(evaluation_folder, "plots_of", lambda title, tier: {})
+
+
 def trainer(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     monkeypatch.setattr(
         sys, "argv", ["trainer", "evaluate", "--device", "cpu", *map(str, arguments)]
@@ -112,6 +118,7 @@ def test_the_page_loads_nothing_and_escapes_names(tmp_path: Path, data: Path, mo
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", path.name) for path in out.iterdir())
 
 
+@pytest.mark.usefixtures("plain")
 def test_thresholds_fitted_on_these_pictures_are_told_everywhere(
     tmp_path: Path, data: Path, monkeypatch, capsys
 ):
@@ -125,6 +132,7 @@ def test_thresholds_fitted_on_these_pictures_are_told_everywhere(
     assert warning in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_crash_leaves_the_old_evaluation(run: Path, data: Path, monkeypatch, capsys):
     assert trainer(monkeypatch, run, "--data", data) == 0
     before = {p.name: p.read_bytes() for p in (run / "evaluation").iterdir()}
@@ -140,12 +148,35 @@ def test_a_crash_leaves_the_old_evaluation(run: Path, data: Path, monkeypatch, c
     assert {p.name for p in run.iterdir()} == beside
 
 
+@pytest.mark.usefixtures("plain")
+def test_a_failure_to_put_the_new_one_in_place_restores_the_old(
+    run: Path, data: Path, monkeypatch, capsys
+):
+    assert trainer(monkeypatch, run, "--data", data) == 0
+    before = {p.name: p.read_bytes() for p in (run / "evaluation").iterdir()}
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise PermissionError(13, "in use")
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", failing)
+        with pytest.raises(PermissionError):
+            trainer(patched, run, "--data", data, "--tier", "hard")
+    assert {p.name: p.read_bytes() for p in (run / "evaluation").iterdir()} == before
+    assert not list(run.glob(".evaluation*"))
+
+
+@pytest.mark.usefixtures("plain")
 def test_an_evaluation_replaces_the_one_before_whole(run: Path, data: Path, monkeypatch, capsys):
     assert trainer(monkeypatch, run, "--data", data, "--tier", "hard") == 0
     assert trainer(monkeypatch, run, "--data", data) == 0
     assert not list((run / "evaluation").glob("*hard*"))
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_folder_with_anything_else_in_it_is_not_replaced(run: Path, data: Path, monkeypatch):
     with pytest.raises(UsageError, match=r"best\.pt"):
         check_target(run)
@@ -162,6 +193,7 @@ def test_several_runs_need_a_folder_of_their_own(run: Path, data: Path, monkeypa
     assert "--out" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("plain")
 def test_an_unreadable_picture_is_left_out_and_named(
     tmp_path: Path, run: Path, monkeypatch, capsys
 ):
@@ -189,6 +221,7 @@ def test_one_class_leaves_undefined_figures_null_and_no_curves(
     assert made == {f"first-clean-{kind}.png" for kind in ("confusion", "reliability", "histogram")}
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_run_without_decoder_shows_originals_alone(
     tmp_path: Path, data: Path, monkeypatch, capsys
 ):

@@ -16,6 +16,9 @@ from trainer.config import FitConfig
 from trainer.data import load_samples
 from trainer.models import AutoencoderClassifier
 
+# Threads cost these tiny models more than they give, several times so on a busy machine.
+torch.set_num_threads(1)
+
 CONFIG: dict[str, Any] = {
     "preset": "tiny",
     "encoder": "conv",
