@@ -12,6 +12,8 @@ import click
 
 from scanner import __version__
 from scanner.errors import ImgscanError, UsageError
+from trainer.allocator import keep_freed_memory
+from trainer.commands.benchmark import benchmark
 from trainer.commands.evaluate import evaluate
 from trainer.commands.tune import tune
 
@@ -32,6 +34,7 @@ def command() -> None:
     """Fit and judge the models that imgscan scans with."""
 
 
+command.add_command(benchmark)
 command.add_command(evaluate)
 command.add_command(tune)
 
@@ -48,6 +51,11 @@ command.add_command(tune)
 @click.option("--learning-rate", type=float)
 @click.option("--size", type=int, help="Side of the prepared square, in pixels.")
 @click.option("--encoder-weights", help="default, none, or a local file.")
+@click.option(
+    "--cache",
+    type=path_type,
+    help="Folder for a frozen encoder's answers, to share among runs.  [default: in --out]",
+)
 @click.option("--workers", type=int, help="Processes that load pictures; 0: none.")
 @click.option("--seed", type=int)
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto")
@@ -59,6 +67,7 @@ def fit(
     preset: str,
     out: Path,
     resume: bool,
+    cache: Path | None,
     device: str,
     threads: int | None,
     settings: tuple[str, ...],
@@ -96,6 +105,10 @@ def fit(
         resume=resume,
         on_epoch=lambda report: say(progress.clear() + epoch_line(report)),
         on_batch=progress.batch,
+        on_encode=lambda variant, done, total: say(
+            progress.clear() + f"encoded {done}/{total} pictures ({variant})"
+        ),
+        cache=cache,
         device=None if device == "auto" else device,
     )
     click.echo(result_lines(out, result))
@@ -203,6 +216,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command line; the exit codes are documented in docs/training.md."""
+    keep_freed_memory()
     try:
         command.main(standalone_mode=False)
     except click.exceptions.Exit as stop:

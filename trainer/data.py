@@ -32,11 +32,11 @@ LABELS = ("real", "fake")
 _CLASS_NAMES = {
     REAL: {
         "real", "reals", "0_real", "0", "nature", "natural", "human", "photo", "photos",
-        "photographs", "authentic", "original", "genuine", "non_ai", "not_ai", "realart",
+        "photographs", "authentic", "original", "genuine", "non_ai", "not_ai",
     },
     FAKE: {
         "fake", "fakes", "1_fake", "1", "ai", "aigc", "generated", "ai_generated", "synthetic",
-        "ai-generated", "aigenerated", "artificial", "fakev2", "aiartdata", "midjourney_fake",
+        "ai-generated", "aigenerated", "artificial",
     },
 }  # fmt: skip
 _SPLIT_NAMES = {
@@ -44,7 +44,7 @@ _SPLIT_NAMES = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test", "eval": "test",
 }  # fmt: skip
-_FILE_COLUMNS = ("file", "path", "filename", "image")
+FILE_COLUMNS = ("file", "path", "filename", "image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +278,7 @@ def _from_manifest(manifest: Path) -> list[Sample]:
         raise UsageError(f"{manifest}: {error.strerror}") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
     columns = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
-    file_column = next((columns[name] for name in _FILE_COLUMNS if name in columns), None)
+    file_column = next((columns[name] for name in FILE_COLUMNS if name in columns), None)
     if file_column is None or "label" not in columns:
         raise UsageError(f"{manifest}: needs the columns file and label, has {list(columns)}")
     members: dict[str, Sample] | None = None

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from tiny_runs import make_data, make_run
+
+from export import bundle as exporting
+from export import parity
+from export.bundle import export_run
+from export.to_onnx import write_graphs
+from scanner.bundle import read_bundle
+from scanner.detector import Detector
+from scanner.errors import BundleError, ImgscanError, UsageError
+from trainer.checkpoint import load_run
+from trainer.config import load_config
+from trainer.models import AutoencoderClassifier
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    data = make_data(folder / "data", {("real", "a"): 4, ("fake", "b"): 4})
+    figures = dict.fromkeys(
+        ["balanced_accuracy", "recall", "specificity", "precision", "f1", "auc", "ece"], 0.5
+    )
+    result = {
+        "validation": {"half": figures, "youden": figures, "best_f1": figures},
+        "pictures": {"train": 4, "val": 4, "holdout": 0},
+        "seconds": 60.0,
+        "device": "cpu",
+        "torch": torch.__version__,
+    }
+    return make_run(folder / "run", data, {"": "train"}, result=result, views=2)
+
+
+def test_an_exported_bundle_agrees_with_torch_and_can_be_read(run: Path, tmp_path: Path):
+    exported = export_run(run, tmp_path / "bundle", name="tiny", decoder=True)
+    assert exported.parity.max_probability_difference <= parity.TOLERANCE
+    bundle = read_bundle(tmp_path / "bundle")
+    assert (bundle.name, bundle.temperature, bundle.operating_point) == ("tiny", 1.7, "youden")
+    assert dict(bundle.thresholds) == {"best_f1": 0.31, "youden": 0.46}
+    assert bundle.has_decoder
+    assert bundle.training["config"]["preset"] == "tiny"
+    assert bundle.metrics["parity"]["pictures"] == len(parity.golden_pictures())
+    assert "tiny" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"], "no temporary folder is left"
+
+
+def test_golden_scores_depend_on_the_picture(run: Path, tmp_path: Path):
+    """A parity check on pictures that all score alike would pass for any graph."""
+    exported = export_run(run, tmp_path / "bundle", name="tiny")
+    detector = Detector(exported.bundle, device="cpu")
+    batch = np.stack(
+        [parity.prepare(rgb, exported.bundle.spec) for rgb in parity.golden_pictures()]
+    )
+    assert np.ptp(detector.score(batch)) > 100 * parity.TOLERANCE
+
+
+def test_a_mismatch_is_refused_and_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def spoilt(model: AutoencoderClassifier, folder: Path, *, decoder: bool) -> list[Path]:
+        with torch.no_grad():
+            list(model.classifier.parameters())[-1].add_(0.05)
+        written = write_graphs(model, folder, decoder=decoder)
+        with torch.no_grad():
+            list(model.classifier.parameters())[-1].sub_(0.05)
+        return written
+
+    export_run(run, tmp_path / "bundle", name="before")
+    monkeypatch.setattr(exporting, "write_graphs", spoilt)
+    with pytest.raises(ImgscanError, match="differ from the torch model"):
+        export_run(run, tmp_path / "bundle", name="after")
+    assert read_bundle(tmp_path / "bundle").name == "before", "the older bundle stays"
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_measured_figures_and_notes_travel_with_the_bundle(run: Path, tmp_path: Path):
+    figures, notes = tmp_path / "figures.json", tmp_path / "notes.md"
+    figures.write_text(json.dumps({"balanced_accuracy": 0.91}))
+    notes.write_text("Fitted on *nothing*.")
+    out = tmp_path / "bundle"
+    export_run(run, out, name="tiny", measured={"holdout": figures}, notes=notes)
+    assert read_bundle(out).metrics["holdout"] == {"balanced_accuracy": 0.91}
+    assert "Fitted on *nothing*." in (out / "MODEL_CARD.md").read_text()
+
+
+def test_an_export_into_a_folder_that_is_no_bundle_is_refused(run: Path, tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"precious")
+    with pytest.raises(BundleError, match="no bundle"):
+        export_run(run, tmp_path / "photos", name="tiny")
+    assert (tmp_path / "photos" / "a.jpg").read_bytes() == b"precious"
+
+
+def test_an_unfinished_run_says_how_to_go_on(run: Path, tmp_path: Path):
+    unfinished = tmp_path / "run"
+    unfinished.mkdir()
+    (unfinished / "best.pt").write_bytes((run / "best.pt").read_bytes())
+    with pytest.raises(UsageError, match="--resume"):
+        export_run(unfinished, tmp_path / "bundle", name="tiny")
+    with pytest.raises(UsageError, match="no such checkpoint"):
+        export_run(tmp_path / "nowhere", tmp_path / "bundle", name="tiny")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["conv-ae", "transfer-hybrid", "default"])
+def test_every_encoder_exports_with_a_dynamic_batch(preset: str, tmp_path: Path):
+    config = replace(load_config(preset), encoder_weights="none")
+    if preset == "default":
+        pytest.importorskip("timm")
+    model = AutoencoderClassifier(replace(config, size=64, reconstruction_size=0)).eval()
+    with torch.no_grad():
+        for buffer_name, buffer in model.named_buffers():
+            if buffer_name.endswith("running_var"):
+                buffer.mul_(1.5)  # statistics that are not the identity
+    for path in write_graphs(model, tmp_path, decoder=True):
+        graph = onnx.load(path).graph
+        assert graph.input[0].type.tensor_type.shape.dim[0].dim_param, path.name
+        session = parity_session(path)
+        for count in (1, 3):
+            shape = [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim[1:]]
+            x = np.random.default_rng(0).standard_normal((count, *shape)).astype(np.float32)
+            (answer,) = session.run(None, {graph.input[0].name: x})
+            assert len(answer) == count
+            with torch.inference_mode():
+                tensor = torch.from_numpy(x)
+                if path.name == "classifier.onnx":
+                    expected = model.classifier(tensor)
+                else:
+                    encoded = model.encoder(tensor)
+                    expected = encoded.features
+                    if path.name == "decoder.onnx":
+                        expected = model.decoder(encoded.deepest)
+            np.testing.assert_allclose(answer, expected.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def parity_session(path: Path):
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def test_loading_a_run_does_not_need_the_weights_it_began_with(run: Path, tmp_path: Path):
+    """A bundle can be exported on a machine that never had the pretrained file."""
+    assert load_run(run)[0].encoder is not None
