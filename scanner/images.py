@@ -79,6 +79,9 @@ _FORMATS = tuple(
 # whose size the header does not tell, and warns from once this, where `_read()` refuses.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# glibc keeps what threads free in blocks of Pillow's usual 16 MB, and gives back blocks of 64:
+# four workers over 200-megapixel PNGs came to 2.3 GB with the one and 0.8 GB with the other.
+Image.core.set_block_size(64 * 1024 * 1024)  # type: ignore[attr-defined]
 
 # EXIF orientation: what undoes it, and whether that swaps the axes, then mirrors x, then y.
 _UPRIGHT = {
@@ -227,7 +230,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", rgba.size, "white")
         white.alpha_composite(rgba)
         return white.convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # a conversion copies
 
 
 def _from_wide(image: Image.Image) -> Image.Image:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,21 @@ def test_sixteen_bits_become_eight_by_a_constant(kind: str, level: int) -> None:
 def test_sixteen_bit_white_is_zero_is_turned_round() -> None:
     image = Image.fromarray(np.full((32, 40), 90 * 257, np.uint16))
     assert colour(encoded(image, "TIFF", tiffinfo={262: 0})) == (165, 165, 165)
+
+
+def test_twelve_bits_have_their_own_white() -> None:
+    side = 32
+    packed = bytes([0xAB, 0xCA, 0xBC]) * (side * side // 2)  # 0xABC, twice in three bytes
+    tags = [(256, side), (257, side), (258, 12), (259, 1), (262, 1), (277, 1), (278, side)]
+    tags += [(273, 8 + 2 + 12 * 9 + 4), (279, len(packed))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags))
+    tiff = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + packed
+    assert colour(tiff) == (round(0xABC / 4095 * 255),) * 3
+
+
+def test_an_orientation_in_xmp_alone_is_undone() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    assert decoded(encoded(gradient((48, 32)), "JPEG", xmp=xmp)).rgb.shape == (48, 32, 3)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
