@@ -133,13 +133,16 @@ def imgscan(
                     batch_size=batch_size,
                     workers=workers or default_workers(),
                 )
-                with progress, closing(results):
-                    for result in results:
-                        with interrupts.held():
-                            if rows is not None:
-                                rows.write(result)
-                            tally.add(result)
-                            progress.update(tally)
+                try:
+                    with progress, closing(results):
+                        for result in results:
+                            with interrupts.held():
+                                if rows is not None:
+                                    rows.write(result)
+                                tally.add(result)
+                                progress.update(tally)
+                finally:
+                    interrupts.no_more()
         except KeyboardInterrupt:
             interrupted = True
     if interrupted:

@@ -139,7 +139,8 @@ def show_summary(
     if hidden:
         rows.append(("", f"and {hidden:,} more" + ("" if report else "; --report lists them")))
     if symlinks:
-        rows.append(("Left out", f"{symlinks:,} symbolic links, which are not followed"))
+        links = "link" if symlinks == 1 else "links"
+        rows.append(("Left out", f"{symlinks:,} symbolic {links}: they are not followed"))
     if report:
         rows.append(("Report", printable(str(report))))
     if interrupted:

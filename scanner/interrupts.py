@@ -50,6 +50,10 @@ class Interrupts:
             if self._pending and not self._holds:
                 self._interrupt()
 
+    def no_more(self) -> None:
+        """From here on, ignore them: only closing and saving is left to do."""
+        self._raised = True
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._pending = True
         if not self._holds:

@@ -170,7 +170,7 @@ def test_the_summary_counts_everything(tmp_path: Path, tiny_bundle: Bundle) -> N
     assert re.search(r"^Suspect +1 \(P\(fake\) from 0\.5000: youden, tiny@", out, re.MULTILINE)
     assert re.search(r"^Failed +1 \(1 empty\)$", out, re.MULTILINE)
     assert f"{tmp_path}/c.png: empty: the file has no bytes" in out
-    assert re.search(r"^Left out +1 symbolic links", out, re.MULTILINE)
+    assert re.search(r"^Left out +1 symbolic link: ", out, re.MULTILINE)
 
 
 def test_quiet_prints_nothing_but_errors(tmp_path: Path, tiny_bundle: Bundle) -> None:
