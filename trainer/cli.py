@@ -1,4 +1,4 @@
-"""`trainer fit | evaluate`: the edge that parses, prints and exits."""
+"""`trainer fit | tune | evaluate | audit`: the edge that parses, prints and exits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 from scanner import __version__
 from scanner.errors import ImgscanError, UsageError
 from trainer.allocator import keep_freed_memory
+from trainer.commands.audit import audit
 from trainer.commands.benchmark import benchmark
 from trainer.commands.evaluate import evaluate
 from trainer.commands.tune import tune
@@ -34,6 +35,7 @@ def command() -> None:
     """Fit and judge the models that imgscan scans with."""
 
 
+command.add_command(audit)
 command.add_command(benchmark)
 command.add_command(evaluate)
 command.add_command(tune)
