@@ -30,8 +30,9 @@ class Pictures(Dataset[Any]):
     """Item i is (prepared pixels float32 [V, 3, S, S], label, i).
 
     `change` is applied between decoding and preparing. For one that needs more pixels than the
-    prepared square does, a JPEG is decoded as it would be for a square of `decode_side`. Every random draw depends on (seed, epoch, i)
-    alone, so that neither workers nor a resumed run alter it.
+    prepared square does, a JPEG is decoded as it would be for a square of `decode_side`. Every
+    random draw depends on seed, epoch and the picture's key alone: neither workers, nor a
+    resumed run, nor a change of the other pictures alters it.
     """
 
     def __init__(
