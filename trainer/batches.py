@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -143,6 +144,24 @@ class FromCache:
             target.to(self.device),
             label.to(self.device),
         )
+
+
+def open_source(
+    model: AutoencoderClassifier,
+    splits: Splits,
+    config: FitConfig,
+    device: torch.device,
+    amp: torch.dtype | None,
+    cache: Path | EncodedPictures,
+    on_encode: Callable[[str, int, int], None],
+) -> Source:
+    """Pictures as they pass, or where `cached_draws` asks for it their encodings in `cache`."""
+    if not config.cached_draws:
+        return Online(model, splits, config, device, amp)
+    if isinstance(cache, Path):
+        samples = sorted((*splits.train, *splits.val), key=lambda sample: sample.key)
+        cache = EncodedPictures(cache, model, samples, config, device, on_encode)
+    return FromCache(model, splits, config, device, cache)
 
 
 def maps_of(model: AutoencoderClassifier, config: FitConfig, count: int) -> int:
