@@ -120,6 +120,8 @@ class Detector:
 def _session(bundle: Bundle, name: str, provider: str, threads: int | None) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what matters is raised; the rest is noise on stderr
+    # Idle inference threads would spin on the cores that decode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     providers = [provider] if provider == _CPU else [provider, _CPU]
