@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from sklearn.metrics import precision_recall_curve, roc_curve
+
+from trainer.config import FitConfig
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -15,10 +17,11 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """`temperature` divides the logit; `thresholds` apply to the calibrated P(fake)."""
+    """P(fake) = sigmoid((logit + shift) / temperature); `thresholds` apply to it."""
 
     temperature: float
     thresholds: dict[str, float]
+    shift: float = 0.0
 
 
 def probabilities(logits: Array, temperature: float) -> Array:
@@ -27,17 +30,65 @@ def probabilities(logits: Array, temperature: float) -> Array:
     return result
 
 
-def calibrate(logits: Array, labels: Labels) -> Calibration:
+def even_cut(config: FitConfig) -> float:
+    """Where to cut the uncalibrated P(fake) so that both classes count alike.
+
+    0.5, but for losses that saw the classes as rare as `real_per_fake` has them: its prior.
+    """
+    return 0.5 if config.prior is None or config.class_balance_loss else config.prior
+
+
+def calibrate(logits: Array, labels: Labels, prior: float | None = None) -> Calibration:
     """Fit temperature (Guo et al., 2017), Youden's J (Youden, 1950) and best F1.
 
-    `logits` and `labels` (1: fake) are [N] of the validation set, both classes present.
+    `logits` and `labels` (1: fake) are [N] of the validation set, both classes present. With
+    a `prior`, the share of fakes to be expected in 0..1, the shift is fitted, too, and F1 is
+    that of such a share. J does not depend on it.
     """
-    temperature = fit_temperature(logits, labels)
-    p = probabilities(logits, temperature)
+    shift, weights = 0.0, None
+    if prior is None:
+        temperature = fit_temperature(logits, labels)
+    else:
+        temperature, shift = fit_to_prior(logits, labels, prior)
+        weights = prior_weights(labels, prior)
+    p = probabilities(logits + shift, temperature)
     return Calibration(
         temperature,
-        {"youden": youden_threshold(p, labels), "best_f1": best_f1_threshold(p, labels)},
+        {"youden": youden_threshold(p, labels), "best_f1": best_f1_threshold(p, labels, weights)},
+        shift,
     )
+
+
+def prior_weights(labels: Labels, prior: float) -> Array:
+    """Weights [N], summing to 1, under which a share `prior` of the pictures is fake."""
+    fake = labels == 1
+    weights: Array = np.where(fake, prior / fake.sum(), (1 - prior) / (~fake).sum())
+    return weights
+
+
+def fit_to_prior(logits: Array, labels: Labels, prior: float) -> tuple[float, float]:
+    """(temperature in 0.05..20, shift) of least negative log-likelihood where fakes are rare.
+
+    Platt's scaling (1999), each class weighed by its share under `prior`. Where the logits
+    are those of a logistic model, this is the shift by the ratio of priors of Saerens et al.
+    (2002); where they are not (another loss, weighed classes, draws of another ratio), the
+    mean of P(fake) still is the prior.
+    """
+    weights = prior_weights(labels, prior)
+    signs = np.where(labels == 1, 1.0, -1.0)
+    scale = max(float(np.abs(logits).max()), 1e-6)
+
+    def loss(at: Array) -> tuple[float, Array]:
+        margin = signs * (at[0] * logits + at[1])
+        slope = -weights * signs * np.exp(-np.logaddexp(0.0, margin))
+        gradient = np.array([np.sum(slope * logits), np.sum(slope)])
+        return float(np.sum(weights * np.logaddexp(0.0, -margin))), gradient
+
+    start = np.array([1.0, np.log(prior / (1 - prior))])
+    bounds = [(0.05, 20.0), (-20 * scale - 20, 20 * scale + 20)]
+    options = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 500}
+    best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return float(1 / best.x[0]), float(best.x[1] / best.x[0])
 
 
 def fit_temperature(logits: Array, labels: Labels) -> float:
@@ -58,9 +109,9 @@ def youden_threshold(p: Array, labels: Labels) -> float:
     return _between(p, float(thresholds[int(np.argmax(tpr - fpr))]))
 
 
-def best_f1_threshold(p: Array, labels: Labels) -> float:
-    """The threshold that maximises F1 of the fake class."""
-    precision, recall, thresholds = precision_recall_curve(labels, p)
+def best_f1_threshold(p: Array, labels: Labels, weights: Array | None = None) -> float:
+    """The threshold that maximises F1 of the fake class; `weights` [N] count the pictures."""
+    precision, recall, thresholds = precision_recall_curve(labels, p, sample_weight=weights)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return _between(p, float(thresholds[int(np.argmax(f1[:-1]))]))
 

@@ -49,6 +49,11 @@ command.add_command(tune)
 @click.option("--holdout", help="Split of the data that the fit never looks at.  [preset: test]")
 @click.option("--sample", type=float, help="Fraction of the data to use.")
 @click.option("--epochs", type=int)
+@click.option(
+    "--real-per-fake",
+    type=float,
+    help="Real pictures to expect for one fake, in the draws and in P(fake).",
+)
 @click.option("--batch-size", type=int)
 @click.option("--learning-rate", type=float)
 @click.option("--size", type=int, help="Side of the prepared square, in pixels.")
@@ -181,7 +186,13 @@ def result_lines(out: Path, result: dict[str, Any]) -> str:
         f"best epoch {result['epoch']}: validation AUC {at['auc']:.4f}, balanced accuracy "
         f"{at['balanced_accuracy']:.4f} at Youden's threshold {at['threshold']:.4f} "
         "(fitted on the same pictures)\n"
-        f"temperature {result['temperature']:.3f}, best-F1 threshold "
+        + (
+            f"where {rare['prior']:.2%} are fake: precision {rare['precision']:.4f}, F1 "
+            f"{rare['f1']:.4f} at the best-F1 threshold, which is the operating point\n"
+            if rare
+            else ""
+        )
+        + f"temperature {result['temperature']:.3f}, best-F1 threshold "
         f"{result['thresholds']['best_f1']:.4f}\n"
         f"run in {out}: next `trainer evaluate {out} --data ...` or "
         f"`python -m export onnx {out} --out BUNDLE`"
@@ -207,6 +218,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
+    rare = result["validation"]["best_f1"].get("at_prior")
         if not equals:
             raise UsageError(f"--set {setting}: write NAME=VALUE")
         try:

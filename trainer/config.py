@@ -38,6 +38,9 @@ class FitConfig:
     holdout: str = "test"  # the split that fit() never looks at, kept for evaluate
     max_per_source: int = 0  # cap on the training pictures of one source; 0: none
     balance: Balance = "none"  # what each draw of the sampler evens out
+    # Real pictures that life brings for one fake: the sampler's draws, P(fake) and best F1 keep
+    # to it. 0: unstated, classes as `balance` has them and P(fake) for as many of each.
+    real_per_fake: float = 0.0
     augment: Augmentation = "none"
     cached_draws: int = 0  # frozen encoder: draws of the augmentation kept on disk; 0: none
 
@@ -71,6 +74,7 @@ class FitConfig:
     smoothing: float = 0.1  # smoothed-bce: how far the targets move towards 0.5, both together
     alpha_c: float = 0.25  # focal: weight of the fake class; below 0: none
     gamma_c: float = 2.0  # focal: focusing exponent
+    class_balance_loss: bool = False  # weigh each class by 0.5 / its share of the draws
     r_weight: float = 1.0
     c_weight: float = 1.0
     class_weight: float = -1.0  # share s: (1 - s) * reconstruction + s * classification; < 0: none
@@ -113,6 +117,11 @@ class FitConfig:
                 "unfrozen stages; lower it, or give more epochs"
             )
 
+    @property
+    def prior(self) -> float | None:
+        """The share of fakes that `real_per_fake` states, in 0..1; None where it does not."""
+        return 1 / (1 + self.real_per_fake) if self.real_per_fake else None
+
     def preprocess(self, mean: tuple[float, ...], std: tuple[float, ...]) -> PreprocessSpec:
         """The preprocessing of this fit, with the encoder's own normalisation."""
         return PreprocessSpec(
@@ -133,6 +142,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("sample", 1e-6, 1),
     ("val_fraction", 0.01, 0.9),
     ("max_per_source", 0, 10**9),
+    ("real_per_fake", 0, 10**6),
     ("size", 16, 2048),
     ("views", 1, 16),
     ("unfrozen", -1, 100),

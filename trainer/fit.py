@@ -15,11 +15,12 @@ from sklearn.metrics import roc_auc_score
 from scanner.errors import ImgscanError
 from trainer import checkpoint, rundir
 from trainer.batches import open_source
-from trainer.calibrate import probabilities
+from trainer.calibrate import even_cut, probabilities
 from trainer.config import FitConfig
 from trainer.data import Splits
 from trainer.encoded import EncodedPictures
 from trainer.log import EpochReport, Log
+from trainer.loader import fake_share
 from trainer.losses import ClassificationLoss, ReconstructionLoss, loss_weights
 from trainer.models import AutoencoderClassifier
 from trainer.optim import amp_dtype, build_optimizer, set_learning_rate
@@ -58,7 +59,7 @@ def fit(
     reconstruction_loss = (
         ReconstructionLoss(config).to(target) if model.decoder is not None else None
     )
-    classification_loss = ClassificationLoss(config)
+    classification_loss = ClassificationLoss(config, fake_share(splits.train, config))
     optimizer = build_optimizer(model, config)
     amp = amp_dtype(config, target)
     scaler = torch.amp.GradScaler(target.type, enabled=amp == torch.float16)
@@ -113,7 +114,7 @@ def fit(
             if not np.isfinite(scores.logits).all():
                 raise DivergedError(f"epoch {epoch + 1}: a validation score is not finite")
             auc = float(roc_auc_score(scores.labels, scores.logits))
-            at_half = figures(probabilities(scores.logits, 1.0), scores.labels, 0.5)
+            even = figures(probabilities(scores.logits, 1.0), scores.labels, even_cut(config))
             # Before its loss counts, the classifier has learnt nothing: such an AUC is luck.
             better = auc > best_auc and (c_weight > 0 or epoch + 1 == config.epochs)
             if better:
@@ -126,7 +127,7 @@ def fit(
                 reconstruction_loss=float(means[1]),
                 classification_loss=float(means[2]),
                 val_auc=auc,
-                val_balanced_accuracy=at_half["balanced_accuracy"],
+                val_balanced_accuracy=even["balanced_accuracy"],
                 val_reconstruction_error=scores.reconstruction_error,
                 learning_rate=rate,
                 seconds=time.monotonic() - started,

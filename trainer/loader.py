@@ -120,17 +120,32 @@ def draw_order(samples: Sequence[Sample], config: FitConfig, epoch: int) -> list
     """
     rng = np.random.default_rng((config.seed, epoch))
     count = len(samples)
-    if config.balance == "none":
+    if config.balance == "none" and config.prior is None:
+    `real_per_fake` r replaces the even classes: a draw is fake with probability 1 / (1 + r).
         order = rng.permutation(count)
     else:
-        order = rng.choice(count, count, p=sample_weights(samples, config.balance))
+        order = rng.choice(count, count, p=sample_weights(samples, config.balance, config.prior))
     if count > config.batch_size and count % config.batch_size == 1:
         order = order[:-1]
     return [int(i) for i in order]
 
 
-def sample_weights(samples: Sequence[Sample], balance: Balance) -> npt.NDArray[np.float64]:
-    """Probability of each sample under `balance`, float64 [N], summing to 1."""
+def fake_share(samples: Sequence[Sample], config: FitConfig) -> float:
+    """The share of `draw_order`'s draws that are fake, in expectation."""
+    if config.prior is not None:
+        return config.prior
+    if config.balance != "none":
+        return 0.5
+    return sum(s.label for s in samples) / len(samples)
+
+
+def sample_weights(
+    samples: Sequence[Sample], balance: Balance, prior: float | None = None
+) -> npt.NDArray[np.float64]:
+    """Probability of each sample under `balance`, float64 [N], summing to 1.
+
+    `prior` is the sum over the fakes, in 0..1; None: both classes sum to 0.5.
+    """
     by_class = Counter(s.label for s in samples)
     by_source = Counter((s.label, s.source) for s in samples)
     if balance == "source":
@@ -140,6 +155,7 @@ def sample_weights(samples: Sequence[Sample], balance: Balance) -> npt.NDArray[n
     weights = np.array([raw[s.label, s.source] for s in samples])
     labels = np.array([s.label for s in samples])
     for label in by_class:
-        weights[labels == label] /= weights[labels == label].sum()
+        share = 1.0 if prior is None else prior if label else 1 - prior
+        weights[labels == label] *= share / weights[labels == label].sum()
     normalised: npt.NDArray[np.float64] = weights / weights.sum()
     return normalised

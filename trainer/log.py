@@ -18,7 +18,7 @@ class EpochReport:
     reconstruction_loss: float
     classification_loss: float
     val_auc: float
-    val_balanced_accuracy: float  # at P(fake) = 0.5, before calibration
+    val_balanced_accuracy: float  # at `even_cut`, before calibration
     val_reconstruction_error: float
     learning_rate: float
     seconds: float

@@ -100,10 +100,19 @@ def _shift_tolerant_lpips(trunk: str) -> nn.Module:
 
 
 class ClassificationLoss(nn.Module):
-    """BCE, BCE against smoothed targets, or focal loss, all on logits."""
+    """BCE, BCE against smoothed targets, or focal loss, all on logits.
 
-    def __init__(self, config: FitConfig) -> None:
+    With `class_balance_loss`, each picture counts 0.5 / (its class's share of the draws), so
+    that both classes weigh alike however rare one is (King & Zeng, 2001). The weights average
+    to 1 over an epoch, not within a batch: batches stay additive.
+    """
+
+    def __init__(self, config: FitConfig, fake_share: float = 0.5) -> None:
+        """`fake_share` of the draws are fake, in 0..1; of use to `class_balance_loss` alone."""
         super().__init__()
+        self.class_weights: tuple[float, float] | None = None  # real, fake
+        if config.class_balance_loss:
+            self.class_weights = (0.5 / (1 - fake_share), 0.5 / fake_share)
         self.kind = config.classification
         self.smoothing = config.smoothing
         self.alpha, self.gamma = config.alpha_c, config.gamma_c
@@ -111,14 +120,16 @@ class ClassificationLoss(nn.Module):
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
         """Logits [N] and labels [N] (1: fake) -> a scalar."""
         logit, label = logit.float(), label.float()
+        weight: Tensor | None = None
+        if self.class_weights is not None:
+            real, fake = self.class_weights
+            weight = real + (fake - real) * label
         if self.kind == "focal":
-            loss: Tensor = sigmoid_focal_loss(
-                logit, label, alpha=self.alpha, gamma=self.gamma, reduction="mean"
-            )
-            return loss
+            each: Tensor = sigmoid_focal_loss(logit, label, alpha=self.alpha, gamma=self.gamma)
+            return (each if weight is None else each * weight).mean()
         if self.kind == "smoothed-bce":
             label = label * (1 - self.smoothing) + 0.5 * self.smoothing
-        return F.binary_cross_entropy_with_logits(logit, label)
+        return F.binary_cross_entropy_with_logits(logit, label, weight)
 
 
 def loss_weights(config: FitConfig, epoch: int) -> tuple[float, float]:

@@ -133,6 +133,13 @@ class AutoencoderClassifier(nn.Module):
             )
         return rgb.clamp(0, 1)
 
+    @torch.no_grad()
+    def shift_logit(self, by: float) -> None:
+        """Add `by` to every logit from now on, by way of the last layer's bias."""
+        last = self.classifier.layers[-1]
+        assert isinstance(last, nn.Linear)
+        last.bias.add_(by)
+
     def set_trained_stages(self, last: int) -> None:
         """Which stages of the encoder learn from now on; `train()` keeps to it."""
         self.trained_stages = last

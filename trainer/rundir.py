@@ -16,7 +16,7 @@ from trainer.calibrate import calibrate, probabilities
 from trainer.config import FitConfig, config_from_dict
 from trainer.data import Sample, Splits
 from trainer.models import AutoencoderClassifier
-from trainer.scores import figures, score_encoded
+from trainer.scores import Array, Labels, figures, figures_at_prior, score_encoded
 
 
 def start(out: Path, config: FitConfig, splits: Splits) -> None:
@@ -73,7 +73,13 @@ def conclude(
     best = checkpoint.load(out / checkpoint.BEST)
     checkpoint.load_model(model, best["model"], out / checkpoint.BEST)
     scores = score_encoded(model, source.val())
-    calibration = calibrate(scores.logits, scores.labels)
+    calibration = calibrate(scores.logits, scores.labels, config.prior)
+    if config.prior is not None:
+        # Folded into the model, so that whoever scores with it, an exported graph as well, has
+        # the prior in P(fake). Repeated after a kill, this shifts by nothing.
+        model.shift_logit(calibration.shift)
+        checkpoint.save(out / checkpoint.BEST, {**best, "model": model.state_dict()})
+        scores = score_encoded(model, source.val())
     p = probabilities(scores.logits, calibration.temperature)
     with (out / "validation.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
@@ -86,11 +92,13 @@ def conclude(
         "epoch": best["epoch"] + 1,
         "temperature": calibration.temperature,
         "thresholds": calibration.thresholds,
-        "operating_point": "youden",
+        # J is blind to how rare fakes are: at 10 real pictures to one, half of what it calls
+        # fake may be real. F1 is fitted at the stated share.
+        "operating_point": "youden" if config.prior is None else "best_f1",
         # In-sample for threshold and temperature: the honest figures are evaluate's, on a
         # held-out split.
         "validation": {
-            name: figures(p, scores.labels, threshold)
+            name: _figures(p, scores.labels, threshold, config.prior)
             for name, threshold in {"half": 0.5, **calibration.thresholds}.items()
         },
         "pictures": {name: len(getattr(splits, name)) for name in ("train", "val", "holdout")},
@@ -100,3 +108,8 @@ def conclude(
     }
     checkpoint.write_json(out / "result.json", result)
     return result
+
+
+def _figures(p: Array, labels: Labels, threshold: float, prior: float | None) -> dict[str, Any]:
+    at_prior = {} if prior is None else {"at_prior": figures_at_prior(p, labels, threshold, prior)}
+    return {**figures(p, labels, threshold), **at_prior}

@@ -98,15 +98,44 @@ def figures(p: Array, labels: Labels, threshold: float) -> dict[str, Any]:
     }
 
 
-def expected_calibration_error(p: Array, labels: Labels, bins: int = CALIBRATION_BINS) -> float:
-    """Mean gap between P(fake) and the share of fakes over equal-width bins (Naeini, 2015)."""
+def figures_at_prior(p: Array, labels: Labels, threshold: float, prior: float) -> dict[str, Any]:
+    """What to expect where a share `prior` of the pictures is fake, in 0..1: accuracy,
+    precision, F1, AP, ECE and Brier.
+
+    `p` is P(fake), [N]; both classes are present. Recall, specificity and AUC do not move
+    with the share. Precision is None where nothing is called fake.
+    """
+    fake = labels == 1
+    weights = np.where(fake, prior / fake.sum(), (1 - prior) / (~fake).sum())
+    called = p >= threshold
+    tp, fp = float(weights[called & fake].sum()), float(weights[called & ~fake].sum())
+    return {
+        "prior": prior,
+        "accuracy": tp + 1 - prior - fp,
+        "precision": tp / (tp + fp) if called.any() else None,
+        "f1": 2 * tp / (tp + fp + prior),
+        "ap": float(average_precision_score(labels, p, sample_weight=weights)),
+        "ece": expected_calibration_error(p, labels, weights=weights),
+        "brier": float(np.sum(weights * (p - labels) ** 2)),
+        "mean_p_fake": float(np.sum(weights * p)),
+    }
+
+
+def expected_calibration_error(
+    p: Array, labels: Labels, bins: int = CALIBRATION_BINS, weights: Array | None = None
+) -> float:
+    """Mean gap between P(fake) and the share of fakes over equal-width bins (Naeini, 2015).
+
+    `weights` [N] count the pictures; None: all alike.
+    """
+    counted = np.ones(len(p)) if weights is None else weights
     index = np.minimum((p * bins).astype(int), bins - 1)
     gap = 0.0
     for b in range(bins):
         inside = index == b
         if inside.any():
-            gap += inside.sum() * abs(float(p[inside].mean()) - float(labels[inside].mean()))
-    return gap / len(p)
+            gap += abs(float(np.sum(counted[inside] * (p[inside] - labels[inside]))))
+    return gap / float(counted.sum())
 
 
 def source_figures(
