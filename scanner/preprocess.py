@@ -126,11 +126,16 @@ def prepare(
     rgb: npt.NDArray[np.uint8], spec: PreprocessSpec, box: Box | None = None
 ) -> npt.NDArray[np.float32]:
     """uint8 [H, W, 3] -> float32 [V, 3, S, S], normalised. `box` as in `Pixels`."""
-    squares = resized_squares(rgb, spec, box).astype(np.float32)
+    return normalised(resized_squares(rgb, spec, box), spec)
+
+
+def normalised(squares: npt.NDArray[np.uint8], spec: PreprocessSpec) -> npt.NDArray[np.float32]:
+    """What `resized_squares` made, uint8 [V, S, S, 3] -> float32 [V, 3, S, S]."""
+    values = squares.astype(np.float32)
     # One multiply and one subtraction a value: (x / 255 - mean) / std.
     mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
     factor = np.float32(1 / 255) / std
     shift = np.divide(mean, std)
-    squares *= factor
-    squares -= shift
-    return np.ascontiguousarray(squares.transpose(0, 3, 1, 2))
+    values *= factor
+    values -= shift
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trainer.config import FitConfig
 from trainer.data import Sample, Splits
+from trainer.decoded import DecodedPictures
 from trainer.encoded import EncodedPictures
 from trainer.encoders import Encoded
 from trainer.loader import Pictures, draw_order, eval_batches, train_batches
@@ -53,12 +54,17 @@ class Online:
         config: FitConfig,
         device: torch.device,
         amp: torch.dtype | None,
+        decoded: DecodedPictures | None = None,
     ) -> None:
         self.model, self.config, self.device, self.amp = model, config, device, amp
         self._train = Pictures(
-            splits.train, model.spec, augmentation=config.augment, seed=config.seed
+            splits.train,
+            model.spec,
+            augmentation=config.augment,
+            seed=config.seed,
+            decoded=decoded,
         )
-        self._val = Pictures(splits.val, model.spec)
+        self._val = Pictures(splits.val, model.spec, decoded=decoded)
 
     def steps(self) -> int:
         """See `Source`."""
@@ -154,13 +160,17 @@ def open_source(
     amp: torch.dtype | None,
     cache: Path | EncodedPictures,
     on_encode: Callable[[str, int, int], None],
+    decoded: DecodedPictures | None = None,
 ) -> Source:
-    """Pictures as they pass, or where `cached_draws` asks for it their encodings in `cache`."""
+    """Pictures as they pass, or where `cached_draws` asks for it their encodings in `cache`.
+
+    Either way they are read from `decoded` where that holds them.
+    """
     if not config.cached_draws:
-        return Online(model, splits, config, device, amp)
+        return Online(model, splits, config, device, amp, decoded)
     if isinstance(cache, Path):
         samples = sorted((*splits.train, *splits.val), key=lambda sample: sample.key)
-        cache = EncodedPictures(cache, model, samples, config, device, on_encode)
+        cache = EncodedPictures(cache, model, samples, config, device, on_encode, decoded)
     return FromCache(model, splits, config, device, cache)
 
 

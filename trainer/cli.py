@@ -21,6 +21,7 @@ from trainer.commands.tune import tune
 if TYPE_CHECKING:
     from trainer.config import FitConfig
     from trainer.data import Sample, Splits
+    from trainer.decoded import DecodedPictures
     from trainer.fit import EpochReport
 
 # Exit codes: 0 done, 3 the request, the data or a run is not usable, 130 interrupted.
@@ -48,12 +49,12 @@ command.add_command(tune)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--holdout", help="Split of the data that the fit never looks at.  [preset: test]")
 @click.option("--sample", type=float, help="Fraction of the data to use.")
-@click.option("--epochs", type=int)
 @click.option(
     "--real-per-fake",
     type=float,
     help="Real pictures to expect for one fake, in the draws and in P(fake).",
 )
+@click.option("--epochs", type=int)
 @click.option("--batch-size", type=int)
 @click.option("--learning-rate", type=float)
 @click.option("--size", type=int, help="Side of the prepared square, in pixels.")
@@ -61,7 +62,14 @@ command.add_command(tune)
 @click.option(
     "--cache",
     type=path_type,
-    help="Folder for a frozen encoder's answers, to share among runs.  [default: in --out]",
+    help="Folder for decoded pictures and a frozen encoder's answers, to share among runs.  "
+    "[default: in --out]",
+)
+@click.option(
+    "--cache-limit",
+    type=click.FloatRange(0),
+    default=20.0,
+    help="Of decoded pictures, in GB; 0: none are kept.",
 )
 @click.option("--workers", type=int, help="Processes that load pictures; 0: none.")
 @click.option("--seed", type=int)
@@ -75,6 +83,7 @@ def fit(
     out: Path,
     resume: bool,
     cache: Path | None,
+    cache_limit: float,
     device: str,
     threads: int | None,
     settings: tuple[str, ...],
@@ -94,6 +103,7 @@ def fit(
     # torch takes seconds to import: a wrong option is answered before that.
     import torch
 
+    from trainer.decoded import DecodedPictures
     from trainer.fit import fit as run_fit
 
     if threads is not None:
@@ -103,7 +113,10 @@ def fit(
         if not quiet:
             click.echo(text, err=True)
 
-    splits = load_splits(data, config, say)
+    decoded = None
+    if cache_limit:
+        decoded = DecodedPictures(cache or out, limit=round(cache_limit * 1e9))
+    splits = load_splits(data, config, say, decoded)
     progress = _Progress(enabled=not quiet and sys.stderr.isatty())
     result = run_fit(
         config,
@@ -116,14 +129,22 @@ def fit(
             progress.clear() + f"encoded {done}/{total} pictures ({variant})"
         ),
         cache=cache,
+        decoded=decoded,
         device=None if device == "auto" else device,
     )
     click.echo(result_lines(out, result))
 
 
-def load_splits(data: Path, config: FitConfig, say: Callable[[str], None]) -> Splits:
-    """Read, check and split the data; says what was skipped and what is left."""
-    from scanner.preprocess import PreprocessSpec
+def load_splits(
+    data: Path,
+    config: FitConfig,
+    say: Callable[[str], None],
+    decoded: DecodedPictures | None = None,
+) -> Splits:
+    """Read, check and split the data; says what was skipped and what is left.
+
+    To check is to decode every picture once, which fills `decoded`.
+    """
     from trainer.data import (
         check_readable,
         describe,
@@ -142,10 +163,19 @@ def load_splits(data: Path, config: FitConfig, say: Callable[[str], None]) -> Sp
         max_per_source=config.max_per_source,
         seed=config.seed,
     )
-    used = {s.key for s in (*splits.train, *splits.val)}
-    _, failures = check_readable(
-        (s for s in samples if s.key in used), PreprocessSpec(size=config.size)
-    )
+    used = (*splits.train, *splits.val)
+    spec = config.preprocess((0, 0, 0), (1, 1, 1))
+    if decoded is None:
+        _, failures = check_readable(used, spec)
+    else:
+        from trainer.decoded import fit_recipes
+
+        train, val = fit_recipes(spec, config.augment)
+        failures = decoded.fill(
+            [*((s, train) for s in splits.train), *((s, val) for s in splits.val)]
+        )
+        if decoded.full:
+            say("the cache of decoded pictures is full: the rest is decoded in every epoch")
     if failures:
         for failure in failures[:10]:
             say(f"skipped {failure.ref.path}: {failure.reason}: {failure.detail}")
@@ -182,6 +212,7 @@ def epoch_line(report: EpochReport) -> str:
 def result_lines(out: Path, result: dict[str, Any]) -> str:
     """The closing lines of a fit."""
     at = result["validation"]["youden"]
+    rare = result["validation"]["best_f1"].get("at_prior")
     return (
         f"best epoch {result['epoch']}: validation AUC {at['auc']:.4f}, balanced accuracy "
         f"{at['balanced_accuracy']:.4f} at Youden's threshold {at['threshold']:.4f} "
@@ -218,7 +249,6 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
-    rare = result["validation"]["best_f1"].get("at_prior")
         if not equals:
             raise UsageError(f"--set {setting}: write NAME=VALUE")
         try:

@@ -1,7 +1,8 @@
 """What a frozen encoder makes of pictures, kept on disk: computed once, read in every epoch.
 
 A cache belongs to one encoder, preprocessing, augmentation, seed and list of pictures; the
-digest of these names its folder. A kill loses no more than the chunk at hand.
+digest of these names its folder. A kill loses no more than the chunk at hand. Several fits may
+share a folder at the same time.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from trainer.config import FitConfig
 from trainer.data import Sample
+from trainer.decoded import DecodedPictures
 from trainer.encoders import Encoded
 from trainer.loader import Pictures
 from trainer.models import AutoencoderClassifier
@@ -43,9 +46,10 @@ class EncodedPictures:
         config: FitConfig,
         device: torch.device,
         on_progress: Callable[[str, int, int], None] = lambda variant, done, total: None,
+        decoded: DecodedPictures | None = None,
     ) -> None:
         self.samples, self.config, self.device = list(samples), config, device
-        self.model, self.on_progress = model, on_progress
+        self.model, self.on_progress, self.decoded = model, on_progress, decoded
         self.row_of = {sample.key: row for row, sample in enumerate(self.samples)}
         self.folder = root / self._digest()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -63,26 +67,35 @@ class EncodedPictures:
 
     def fill(self, variant: str, rows: Rows, *, maps: bool) -> None:
         """Encode those of `rows` that are missing; `maps` for the decoder's input and target."""
-        kinds = ("features", "deepest", "target") if maps else ("features",)
-        arrays = {kind: self._array(variant, kind) for kind in kinds}
-        done = self._array(variant, "done-maps" if maps else "done")
-        missing = np.unique(rows[~done[rows]])
         pictures = self._pictures(variant)
         encoder = self.model.encoder.to(self.device).eval()
         # Half the time of the default layout on a CPU, the same numbers but for rounding.
         encoder = encoder.to(memory_format=torch.channels_last)
-        for start in range(0, len(missing), _CHUNK):
-            chunk = missing[start : start + _CHUNK]
-            loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
-                Subset(pictures, chunk.tolist()), batch_size=32, num_workers=self.config.workers
-            )
-            for pixels, _, index in loader:
-                self._encode(encoder, pixels, index.numpy(), arrays)
-            for array in arrays.values():
-                array.flush()
-            done[chunk] = True
-            done.flush()
-            self.on_progress(variant, min(start + _CHUNK, len(missing)), len(missing))
+        wanted, before = np.unique(rows), 0
+        while True:
+            # One chunk a turn: two fits that share the folder take turns, and what the one has
+            # encoded the other finds. The system takes the lock back from a process that dies.
+            with FileLock(self.folder / ".lock"):
+                kinds = ("features", "deepest", "target") if maps else ("features",)
+                arrays = {kind: self._array(variant, kind) for kind in kinds}
+                done = self._array(variant, "done-maps" if maps else "done")
+                missing = wanted[~done[wanted]]
+                if not len(missing):
+                    return
+                before = before or len(missing)
+                chunk = missing[:_CHUNK]
+                loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
+                    Subset(pictures, chunk.tolist()),
+                    batch_size=32,
+                    num_workers=self.config.workers,
+                )
+                for pixels, _, index in loader:
+                    self._encode(encoder, pixels, index.numpy(), arrays)
+                for array in arrays.values():
+                    array.flush()
+                done[chunk] = True
+                done.flush()
+            self.on_progress(variant, before - len(missing) + len(chunk), before)
 
     def read(self, variant: str, rows: Rows, *, maps: int) -> tuple[Encoded, Tensor]:
         """Encodings of `rows`; the maps and the targets of the first `maps` of them alone.
@@ -113,9 +126,14 @@ class EncodedPictures:
         spec = self.model.spec
         if variant in TIERS:
             tier = TIERS[variant]
-            return Pictures(self.samples, spec, change=tier, decode_side=tier.longest)
+            side = tier.longest
+            return Pictures(self.samples, spec, change=tier, decode_side=side, decoded=self.decoded)
         pictures = Pictures(
-            self.samples, spec, augmentation=self.config.augment, seed=self.config.seed
+            self.samples,
+            spec,
+            augmentation=self.config.augment,
+            seed=self.config.seed,
+            decoded=self.decoded,
         )
         pictures.epoch = int(variant.removeprefix("lottery-"))
         return pictures

@@ -18,6 +18,7 @@ from trainer.calibrate import probabilities
 from trainer.checkpoint import load_run
 from trainer.config import FitConfig
 from trainer.data import FAKE, LABELS, Sample
+from trainer.decoded import DecodedPictures
 from trainer.loader import Pictures, eval_batches
 from trainer.models import AutoencoderClassifier
 from trainer.scores import Array, Labels, Scores, figures, score_batches, source_figures
@@ -159,12 +160,13 @@ def evaluate(
     max_errors: int = 24,
     warnings: Sequence[str] = (),
     on_progress: Progress = lambda what, done, total: None,
+    decoded: DecodedPictures | None = None,
 ) -> Evaluation:
     """Score each run on its pictures under each tier.
 
     `grey` replaces the pictures by their luma, after the tier's JPEG: what a colour model
     makes of them. `workers` and `batch_size` default to the run's own. Every picture must be
-    readable (`trainer.data.check_readable`).
+    readable (`trainer.data.check_readable`); `decoded` saves decoding what it holds.
     """
     target = choose_device(device)
     said = list(warnings)
@@ -180,7 +182,9 @@ def evaluate(
         if grey and run.config.grey:
             said.append(f"{run.name}: sees pictures in grey anyway; --grey changes nothing")
         judged = tuple(
-            _judge(run, selection.samples, tier, grey, config, target, max_errors, on_progress)
+            _judge(
+                run, selection.samples, tier, grey, config, target, max_errors, on_progress, decoded
+            )
             for tier in tiers
         )
         results.append(RunResult(run, selection, judged))
@@ -196,10 +200,10 @@ def _judge(
     device: torch.device,
     max_errors: int,
     on_progress: Progress,
+    decoded: DecodedPictures | None,
 ) -> TierResult:
     def pictures(of: Sequence[Sample]) -> Pictures:
-        spec = replace(run.model.spec, grey=grey or run.model.spec.grey)
-        return Pictures(of, spec, change=tier, decode_side=tier.longest)
+        return judged_pictures(run, of, tier, grey=grey, decoded=decoded)
 
     model = run.model.to(device)
     batches = eval_batches(pictures(samples), config, pin=device.type == "cuda")
@@ -234,6 +238,19 @@ def _judge(
             for i, (original, remade) in zip(worst, views, strict=True)
         ),
     )
+
+
+def judged_pictures(
+    run: Run,
+    samples: Sequence[Sample],
+    tier: Tier,
+    *,
+    grey: bool = False,
+    decoded: DecodedPictures | None = None,
+) -> Pictures:
+    """`samples` as `run` is shown them under `tier`."""
+    spec = replace(run.model.spec, grey=grey or run.model.spec.grey)
+    return Pictures(samples, spec, change=tier, decode_side=tier.longest, decoded=decoded)
 
 
 def most_confident_errors(p: Array, labels: Labels, threshold: float, limit: int) -> list[int]:

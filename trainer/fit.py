@@ -18,9 +18,10 @@ from trainer.batches import open_source
 from trainer.calibrate import even_cut, probabilities
 from trainer.config import FitConfig
 from trainer.data import Splits
+from trainer.decoded import DecodedPictures
 from trainer.encoded import EncodedPictures
-from trainer.log import EpochReport, Log
 from trainer.loader import fake_share
+from trainer.log import EpochReport, Log
 from trainer.losses import ClassificationLoss, ReconstructionLoss, loss_weights
 from trainer.models import AutoencoderClassifier
 from trainer.optim import amp_dtype, build_optimizer, set_learning_rate
@@ -43,6 +44,7 @@ def fit(
     on_batch: Callable[[int, int], None] = lambda done, total: None,
     on_encode: Callable[[str, int, int], None] = lambda variant, done, total: None,
     cache: Path | EncodedPictures | None = None,
+    decoded: DecodedPictures | None = None,
     device: str | None = None,
 ) -> dict[str, Any]:
     """Fit a model and leave in folder `out`: best.pt, last.pt, log.csv, TensorBoard events,
@@ -51,7 +53,7 @@ def fit(
     Each epoch draws from (seed, epoch) alone, so that a run which was killed and resumed goes
     through the same steps as one that was not. Raises DivergedError; what `on_epoch` raises
     ends the fit, too. Where `cached_draws` asks for it, the frozen encoder's answers are kept
-    below `cache`, by default a folder of the run.
+    below `cache`, by default a folder of the run; pictures come out of `decoded`, if given.
     """
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.manual_seed(config.seed)
@@ -64,7 +66,9 @@ def fit(
     amp = amp_dtype(config, target)
     scaler = torch.amp.GradScaler(target.type, enabled=amp == torch.float16)
 
-    source = open_source(model, splits, config, target, amp, cache or out / "encoded", on_encode)
+    source = open_source(
+        model, splits, config, target, amp, cache or out / "encoded", on_encode, decoded
+    )
     first, best_auc, best_epoch, seconds_before = 0, -1.0, -1, 0.0
     if resume:
         state = rundir.resume(out, config, splits)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tiny_runs import CONFIG, make_data
 
 from scanner.errors import UsageError
 from trainer import checkpoint
+from trainer import encoded as encoded_module
 from trainer.config import FitConfig
 from trainer.data import Splits, load_samples, split_samples
 from trainer.encoded import EncodedPictures
@@ -204,6 +206,44 @@ def test_an_interrupted_cache_goes_on_where_it_was(
     cache.fill("clean", rows, maps=False)
     assert sorted(encoded) == sorted(set(rows.tolist()) - set(rows[:6].tolist()))
     np.testing.assert_array_equal(first, cache.read("clean", rows[:6], maps=0)[0].features)
+
+
+def _fill_in_process(cache: EncodedPictures, rows: Any, gate: Any, count: Any) -> None:
+    original = EncodedPictures._encode
+
+    def counting(self: EncodedPictures, encoder: Any, pixels: Any, rows: Any, arrays: Any) -> None:
+        with count.get_lock():
+            count.value += len(rows)
+        original(self, encoder, pixels, rows, arrays)
+
+    EncodedPictures._encode = counting  # type: ignore[method-assign]
+    torch.set_num_threads(1)
+    gate.wait(60)
+    cache.fill("clean", rows, maps=True)
+
+
+def test_two_fits_that_share_a_cache_encode_each_picture_once(
+    splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(encoded_module, "_CHUNK", 4)
+    _, alone = _cached(splits, tmp_path / "alone")
+    _, cache = _cached(splits, tmp_path / "shared")
+    rows = cache.rows(splits.train)
+    context = multiprocessing.get_context("fork")
+    gate, count = context.Barrier(2), context.Value("i", 0)
+    pair = [context.Process(target=_fill_in_process, args=(cache, rows, gate, count)) for _ in "ab"]
+    for process in pair:
+        process.start()
+    for process in pair:
+        process.join(120)
+        assert process.exitcode == 0
+    assert count.value == len(rows)
+    alone.fill("clean", rows, maps=True)
+    for one, other in zip(
+        alone.read("clean", rows, maps=len(rows)), cache.read("clean", rows, maps=len(rows)),
+        strict=True,
+    ):  # fmt: skip
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-2)
 
 
 def test_another_encoder_or_preprocessing_gets_another_cache(splits: Splits, tmp_path: Path):

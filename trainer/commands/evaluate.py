@@ -14,8 +14,10 @@ from scanner.text import printable
 
 if TYPE_CHECKING:
     from trainer.data import Sample
+    from trainer.decoded import DecodedPictures
     from trainer.evaluate import Run
     from trainer.selection import Selection
+    from trainer.tiers import Tier
 
 _path = click.Path(path_type=Path)
 
@@ -45,6 +47,14 @@ _path = click.Path(path_type=Path)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of PyTorch.")
 @click.option("--workers", type=click.IntRange(0), help="Processes that load pictures.")
 @click.option("--batch-size", type=click.IntRange(1))
+@click.option(
+    "--cache",
+    type=_path,
+    help="Folder for decoded pictures, to share among runs.  [default: none are kept]",
+)
+@click.option(
+    "--cache-limit", type=click.FloatRange(0), default=20.0, help="Of decoded pictures, in GB."
+)
 @click.option("--quiet", is_flag=True, help="Print only the tables and warnings.")
 def evaluate(
     runs: tuple[Path, ...],
@@ -60,6 +70,8 @@ def evaluate(
     threads: int | None,
     workers: int | None,
     batch_size: int | None,
+    cache: Path | None,
+    cache_limit: float,
     quiet: bool,
 ) -> None:
     """Judge runs on labelled pictures: one table, plots, JSON and a page.
@@ -78,6 +90,7 @@ def evaluate(
     import torch
 
     from trainer.data import load_samples
+    from trainer.decoded import DecodedPictures
     from trainer.evaluate import choose_device, open_runs
     from trainer.evaluate import evaluate as run_evaluate
     from trainer.evaluation_folder import check_target, write_evaluation
@@ -91,7 +104,12 @@ def evaluate(
     check_target(out)
     opened = open_runs(runs)
     samples = load_samples(data)
-    selected, skipped = _select(opened, samples, split, str(data), limit or 0, seed)
+    wanted_tiers = [tier for name, tier in TIERS.items() if name in tiers or "all" in tiers]
+    selected = _select(opened, samples, split, str(data), limit or 0, seed)
+    decoded = None
+    if cache is not None and cache_limit:
+        decoded = DecodedPictures(cache, limit=round(cache_limit * 1e9))
+    selected, skipped = _readable(selected, wanted_tiers, grey, str(data), decoded)
 
     progress = sys.stderr.isatty() and not quiet
 
@@ -101,7 +119,7 @@ def evaluate(
 
     result = run_evaluate(
         selected,
-        [tier for name, tier in TIERS.items() if name in tiers or "all" in tiers],
+        wanted_tiers,
         data=str(data),
         grey=grey,
         device=device,
@@ -110,6 +128,7 @@ def evaluate(
         max_errors=max_misclassified,
         warnings=skipped,
         on_progress=show,
+        decoded=decoded,
     )
     if progress:
         click.echo("\r\x1b[K", nl=False, err=True)
@@ -131,19 +150,44 @@ def _select(
     data: str,
     limit: int,
     seed: int,
-) -> tuple[list[tuple[Run, Selection]], list[str]]:
-    """What each run is scored on, without unreadable pictures, and warnings about those."""
-    from dataclasses import replace
-
-    from trainer.data import check_readable
+) -> list[tuple[Run, Selection]]:
+    """What each run is scored on."""
     from trainer.selection import limited, select
 
     selected = []
     for run in runs:
         wanted = select(samples, run.seen, split=split, holdout=run.config.holdout, origin=data)
         selected.append((run, limited(wanted, limit, seed)))
+    return selected
+
+
+def _readable(
+    selected: list[tuple[Run, Selection]],
+    tiers: Sequence[Tier],
+    grey: bool,
+    data: str,
+    decoded: DecodedPictures | None,
+) -> tuple[list[tuple[Run, Selection]], list[str]]:
+    """The same without unreadable pictures, and warnings about those.
+
+    A cache is filled by the same pass with all that the evaluation will read.
+    """
+    from dataclasses import replace
+
+    from trainer.data import check_readable
+    from trainer.evaluate import judged_pictures
+
     used = {s.key: s for _, selection in selected for s in selection.samples}
-    _, failures = check_readable(used.values(), runs[0].model.spec)
+    if decoded is None:
+        _, failures = check_readable(used.values(), selected[0][0].model.spec)
+    else:
+        wanted = {
+            (sample.key, recipe.name): (sample, recipe)
+            for run, selection in selected
+            for recipe in (judged_pictures(run, (), tier, grey=grey).recipe for tier in tiers)
+            for sample in selection.samples
+        }
+        failures = decoded.fill(list(wanted.values()))
     if not failures:
         return selected, []
     bad = {str(failure.ref.path) for failure in failures}
