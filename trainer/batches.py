@@ -10,13 +10,22 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from scanner.errors import UsageError
 from trainer.config import FitConfig
 from trainer.data import Sample, Splits
 from trainer.decoded import DecodedPictures
 from trainer.encoded import EncodedPictures
 from trainer.encoders import Encoded
-from trainer.loader import Pictures, draw_order, eval_batches, train_batches
+from trainer.loader import (
+    Pictures,
+    batch_sizes,
+    draw_order,
+    eval_batches,
+    share_of,
+    train_batches,
+)
 from trainer.models import AutoencoderClassifier
+from trainer.processes import ALONE, Processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +43,14 @@ class Batch:
 class Source(Protocol):
     """Batches for the loop, the same for the same seed and epoch."""
 
-    def steps(self) -> int:
-        """How many batches an epoch has."""
+    def sizes(self) -> list[int]:
+        """How many pictures each batch of an epoch has, in this process."""
 
     def train(self, epoch: int) -> Iterator[Batch]:
         """The shuffled training batches of one epoch, one view a picture."""
 
-    def val(self) -> Iterator[Batch]:
-        """The validation pictures in order, all views."""
+    def val(self, model: AutoencoderClassifier) -> Iterator[Batch]:
+        """The validation pictures in order, all views, encoded by `model`."""
 
 
 class Online:
@@ -55,7 +64,9 @@ class Online:
         device: torch.device,
         amp: torch.dtype | None,
         decoded: DecodedPictures | None = None,
+        processes: Processes = ALONE,
     ) -> None:
+        self.processes = processes
         self.model, self.config, self.device, self.amp = model, config, device, amp
         self._train = Pictures(
             splits.train,
@@ -66,35 +77,38 @@ class Online:
         )
         self._val = Pictures(splits.val, model.spec, decoded=decoded)
 
-    def steps(self) -> int:
+    def sizes(self) -> list[int]:
         """See `Source`."""
-        return _steps(len(self._train), self.config.batch_size)
+        return batch_sizes(len(self._train), self.config.batch_size, self.processes.count)
 
     def train(self, epoch: int) -> Iterator[Batch]:
         """See `Source`."""
         pin = self.device.type == "cuda"
-        for pixels, label, index in train_batches(self._train, self.config, epoch, pin=pin):
+        rank, count = self.processes.rank, self.processes.count
+        for pixels, label, index in train_batches(
+            self._train, self.config, epoch, pin=pin, rank=rank, count=count
+        ):
             # [N, V, 3, S, S] -> [N, 3, S, S]: each epoch shows another of a picture's views.
             x = pixels[torch.arange(len(pixels)), (index + epoch) % pixels.shape[1]]
-            yield self._batch(x, label, maps_of(self.model, self.config, len(label)))
+            yield self._batch(self.model, x, label, maps_of(self.model, self.config, len(label)))
 
-    def val(self) -> Iterator[Batch]:
+    def val(self, model: AutoencoderClassifier) -> Iterator[Batch]:
         """See `Source`."""
         for pixels, label, _ in eval_batches(self._val, self.config):
             x = pixels.flatten(0, 1)  # [N * V, 3, S, S]
-            yield self._batch(x, label, len(x) if self.model.decoder is not None else 0)
+            yield self._batch(model, x, label, len(x) if model.decoder is not None else 0)
 
-    def _batch(self, x: Tensor, label: Tensor, maps: int) -> Batch:
+    def _batch(self, model: AutoencoderClassifier, x: Tensor, label: Tensor, maps: int) -> Batch:
         x = x.to(self.device, non_blocking=True)
         # Validation is in float32, as the exported graphs are: thresholds come from it.
-        half = self.amp is not None and self.model.training
+        half = self.amp is not None and model.training
         with torch.autocast(self.device.type, dtype=self.amp, enabled=half):
-            encoded = self.model.encoder(x)
+            encoded = model.encoder(x)
         label = label.to(self.device, non_blocking=True)
         if not maps:
             return Batch(encoded, torch.empty(0), label)
         return Batch(
-            Encoded(encoded.deepest[:maps], encoded.features), self.model.target(x[:maps]), label
+            Encoded(encoded.deepest[:maps], encoded.features), model.target(x[:maps]), label
         )
 
 
@@ -111,9 +125,10 @@ class FromCache:
         config: FitConfig,
         device: torch.device,
         cache: EncodedPictures,
+        processes: Processes = ALONE,
     ) -> None:
         self.model, self.splits, self.config = model, splits, config
-        self.device, self.cache = device, cache
+        self.device, self.cache, self.processes = device, cache, processes
         maps = model.decoder is not None
         self._rows = cache.rows(splits.train)
         self._val_rows = cache.rows(splits.val)
@@ -121,22 +136,24 @@ class FromCache:
             cache.fill(f"lottery-{draw}", self._rows, maps=maps)
         cache.fill("clean", self._val_rows, maps=maps)
 
-    def steps(self) -> int:
+    def sizes(self) -> list[int]:
         """See `Source`."""
-        return _steps(len(self._rows), self.config.batch_size)
+        return batch_sizes(len(self._rows), self.config.batch_size, self.processes.count)
 
     def train(self, epoch: int) -> Iterator[Batch]:
         """See `Source`."""
-        samples, size = self.splits.train, self.config.batch_size
+        samples, count = self.splits.train, self.processes.count
         order = draw_order(samples, self.config, epoch)
+        order = share_of(order, self.config.batch_size, self.processes.rank, count)
+        size = self.config.batch_size // count
         for start in range(0, len(order), size):
             part = order[start : start + size]
             maps = maps_of(self.model, self.config, len(part))
             variant = f"lottery-{epoch % self.config.cached_draws}"
             yield self._batch(variant, [samples[i] for i in part], maps)
 
-    def val(self) -> Iterator[Batch]:
-        """See `Source`."""
+    def val(self, model: AutoencoderClassifier) -> Iterator[Batch]:
+        """See `Source`; a frozen encoder is the same in `model`."""
         samples, size = self.splits.val, self.config.batch_size
         for start in range(0, len(samples), size):
             part = samples[start : start + size]
@@ -161,17 +178,28 @@ def open_source(
     cache: Path | EncodedPictures,
     on_encode: Callable[[str, int, int], None],
     decoded: DecodedPictures | None = None,
+    processes: Processes = ALONE,
 ) -> Source:
     """Pictures as they pass, or where `cached_draws` asks for it their encodings in `cache`.
 
     Either way they are read from `decoded` where that holds them.
+    The share of one of several `processes`, whose number must divide `batch_size`.
     """
+    if config.batch_size % processes.count:
+        raise UsageError(
+            f"batch_size = {config.batch_size}: it is shared by {processes.count} processes; give "
+            "a multiple"
+        )
+    if not batch_sizes(len(splits.train), config.batch_size, processes.count):
+        raise UsageError(f"{len(splits.train)} pictures for {processes.count} processes")
     if not config.cached_draws:
-        return Online(model, splits, config, device, amp, decoded)
+        return Online(model, splits, config, device, amp, decoded, processes)
     if isinstance(cache, Path):
         samples = sorted((*splits.train, *splits.val), key=lambda sample: sample.key)
-        cache = EncodedPictures(cache, model, samples, config, device, on_encode, decoded)
-    return FromCache(model, splits, config, device, cache)
+        with processes.first_goes_ahead():
+            cache = EncodedPictures(cache, model, samples, config, device, on_encode, decoded)
+    with processes.first_goes_ahead():  # the others find nothing left to encode
+        return FromCache(model, splits, config, device, cache, processes)
 
 
 def maps_of(model: AutoencoderClassifier, config: FitConfig, count: int) -> int:
@@ -179,8 +207,3 @@ def maps_of(model: AutoencoderClassifier, config: FitConfig, count: int) -> int:
     if model.decoder is None:
         return 0
     return max(1, round(config.reconstruction_share * count))
-
-
-def _steps(pictures: int, batch_size: int) -> int:
-    whole, rest = divmod(pictures, batch_size)
-    return whole + (rest > 1 or (rest == 1 and not whole))

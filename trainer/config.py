@@ -83,15 +83,18 @@ class FitConfig:
 
     # schedule
     epochs: int = 10
-    batch_size: int = 16
+    batch_size: int = 16  # of all processes together
+    accumulate: int = 1  # batches whose gradients make one step
     learning_rate: float = 3e-4
     encoder_learning_rate: float = 0.0  # for the unfrozen stages; 0: as learning_rate
     weight_decay: float = 0.0
     cosine: bool = False  # anneal the learning rate to zero over the epochs
     patience: int = 0  # epochs without a better validation AUC before stopping; 0: never
+    ema: float = 0.0  # decay per step of the weights' moving average, which is judged; 0: none
     precision: Precision = "auto"  # auto: float16 on CUDA, float32 on the CPU
     workers: int = 2
     seed: int = 0
+    deterministic: bool = False  # PyTorch's algorithms that repeat to the bit, where it has them
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -165,10 +168,12 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("c_ramp", 0, 1),
     ("epochs", 1, 10**6),
     ("batch_size", 1, 65536),
+    ("accumulate", 1, 65536),
     ("learning_rate", 1e-9, 10),
     ("encoder_learning_rate", 0, 10),
     ("weight_decay", 0, 10),
     ("patience", 0, 10**6),
+    ("ema", 0, 0.999999),
     ("workers", 0, 256),
     ("seed", 0, 2**31 - 1),
 )

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,15 @@ from trainer.loader import fake_share
 from trainer.log import EpochReport, Log
 from trainer.losses import ClassificationLoss, ReconstructionLoss, loss_weights
 from trainer.models import AutoencoderClassifier
-from trainer.optim import amp_dtype, build_optimizer, set_learning_rate
+from trainer.optim import (
+    accumulation,
+    amp_dtype,
+    build_optimizer,
+    moving_average,
+    reproducible,
+    set_learning_rate,
+)
+from trainer.processes import ALONE, Forward, Processes
 from trainer.scores import figures, score_encoded
 
 __all__ = ["DivergedError", "EpochReport", "fit"]
@@ -46,6 +54,7 @@ def fit(
     cache: Path | EncodedPictures | None = None,
     decoded: DecodedPictures | None = None,
     device: str | None = None,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Fit a model and leave in folder `out`: best.pt, last.pt, log.csv, TensorBoard events,
     splits.csv, config.json and result.json, whose content is returned.
@@ -54,67 +63,99 @@ def fit(
     through the same steps as one that was not. Raises DivergedError; what `on_epoch` raises
     ends the fit, too. Where `cached_draws` asks for it, the frozen encoder's answers are kept
     below `cache`, by default a folder of the run; pictures come out of `decoded`, if given.
+
+    Of several `processes`, all call this with the same arguments and get the same result; the
+    first alone writes and calls back.
     """
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with reproducible(config):
+        return _fit(
+            config, splits, out, resume, on_epoch, on_batch, on_encode, cache or out / "encoded",
+            decoded, processes.device(device), processes,
+        )  # fmt: skip
+
+
+def _fit(
+    config: FitConfig,
+    splits: Splits,
+    out: Path,
+    resume: bool,
+    on_epoch: Callable[[EpochReport], None],
+    on_batch: Callable[[int, int], None],
+    on_encode: Callable[[str, int, int], None],
+    cache: Path | EncodedPictures,
+    decoded: DecodedPictures | None,
+    device: torch.device,
+    processes: Processes,
+) -> dict[str, Any]:
     torch.manual_seed(config.seed)
-    model = AutoencoderClassifier(config).to(target)
+    model = AutoencoderClassifier(config).to(device)
     reconstruction_loss = (
-        ReconstructionLoss(config).to(target) if model.decoder is not None else None
+        ReconstructionLoss(config).to(device) if model.decoder is not None else None
     )
     classification_loss = ClassificationLoss(config, fake_share(splits.train, config))
     optimizer = build_optimizer(model, config)
-    amp = amp_dtype(config, target)
-    scaler = torch.amp.GradScaler(target.type, enabled=amp == torch.float16)
+    ema = moving_average(model, config.ema)
+    judged = model if ema is None else cast(AutoencoderClassifier, ema.module)
+    amp = amp_dtype(config, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
 
-    source = open_source(
-        model, splits, config, target, amp, cache or out / "encoded", on_encode, decoded
-    )
+    source = open_source(model, splits, config, device, amp, cache, on_encode, decoded, processes)
+    plan = accumulation(source.sizes(), config.accumulate)
+    forward = Forward(model, processes)
     first, best_auc, best_epoch, seconds_before = 0, -1.0, -1, 0.0
     if resume:
         state = rundir.resume(out, config, splits)
         checkpoint.load_model(model, state["model"], out / checkpoint.LAST)
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
+        if ema is not None:
+            ema.load_state_dict(state["ema"])
         first, best_auc, best_epoch = state["epoch"] + 1, state["best_auc"], state["best_epoch"]
         seconds_before = state["seconds"]
     else:
-        rundir.start(out, config, splits)
+        processes.from_first(lambda: rundir.start(out, config, splits))
     began = time.monotonic()
 
-    with contextlib.closing(Log(out, first)) as log:
+    with contextlib.closing(Log(out, first, enabled=processes.first)) as log:
         for epoch in range(first, config.epochs):
             if config.patience and 0 <= best_epoch < epoch - config.patience:
                 break
             started = time.monotonic()
-            torch.manual_seed(config.seed * 100_003 + epoch + 1)  # dropout's draws
+            # Dropout's draws, others in each process.
+            torch.manual_seed(config.seed * 100_003 + epoch + 1 + processes.rank * 7_919_000_009)
             model.set_trained_stages(0 if epoch < config.freeze_epochs else config.unfrozen)
             model.train()
+            forward.follow()
             rate = set_learning_rate(optimizer, config, epoch)
             r_weight, c_weight = loss_weights(config, epoch)
             sums = np.zeros(4)  # loss, reconstruction, classification, pictures
-            for step, batch in enumerate(source.train(epoch)):
-                with torch.autocast(target.type, dtype=amp, enabled=amp is not None):
-                    output = model.from_encoded(batch.encoded)
+            batches = zip(source.train(epoch), plan, strict=True)
+            for step, (batch, (share, last)) in enumerate(batches):
+                with torch.autocast(device.type, dtype=amp, enabled=amp is not None):
+                    output = forward(batch.encoded, average=last)
                 c_loss = classification_loss(output.logit, batch.label)
                 loss = c_weight * c_loss
-                r_loss = torch.zeros((), device=target)
+                r_loss = torch.zeros((), device=device)
                 if reconstruction_loss is not None:
                     r_loss = reconstruction_loss(output.reconstruction, batch.target)
                     loss = loss + r_weight * r_loss
-                optimizer.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()
-                scaler.step(optimizer)
-                scaler.update()
+                scaler.scale(share * loss).backward()
                 losses = [float(loss.detach()), float(r_loss.detach()), float(c_loss.detach())]
-                if not np.isfinite(losses).all():
-                    raise DivergedError(
-                        f"epoch {epoch + 1}, step {step + 1}: the loss is {losses[0]}; lower "
-                        "learning_rate, or continue from the last epoch with --resume"
-                    )
+                _refuse_infinite(losses, epoch, step)
+                if last:
+                    scaler.step(optimizer)
+                    scaler.update()
+                    optimizer.zero_grad(set_to_none=True)
+                    if ema is not None:
+                        ema.update_parameters(model)
                 sums += np.array([*losses, 1.0]) * len(batch.label)
-                on_batch(step + 1, source.steps())
+                if processes.first:
+                    on_batch(step + 1, len(plan))
 
-            scores = score_encoded(model, source.val())
+            sums = processes.total(sums)
+            means = sums / sums[3]
+            processes.average_statistics(model)
+            scores = processes.from_first(lambda: score_encoded(judged, source.val(judged)))
             if not np.isfinite(scores.logits).all():
                 raise DivergedError(f"epoch {epoch + 1}: a validation score is not finite")
             auc = float(roc_auc_score(scores.labels, scores.logits))
@@ -123,7 +164,6 @@ def fit(
             better = auc > best_auc and (c_weight > 0 or epoch + 1 == config.epochs)
             if better:
                 best_auc, best_epoch = auc, epoch
-            means = sums / sums[3]
             report = EpochReport(
                 epoch=epoch + 1,
                 epochs=config.epochs,
@@ -137,16 +177,29 @@ def fit(
                 seconds=time.monotonic() - started,
                 best=better,
             )
-            log.write(report)
-            state = {
-                "model": model.state_dict(), "config": config.to_dict(), "epoch": epoch,
-                "best_auc": best_auc, "best_epoch": best_epoch,
-                "seconds": seconds_before + time.monotonic() - began,
-            }  # fmt: skip
-            if better:
-                checkpoint.save(out / checkpoint.BEST, state)
-            # Last, for it is what a resumed run goes by.
-            resumable = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
-            checkpoint.save(out / checkpoint.LAST, {**state, **resumable})
-            on_epoch(report)
-    return rundir.conclude(config, splits, out, model, source)
+            if processes.first:
+                log.write(report)
+                state = {
+                    "config": config.to_dict(), "epoch": epoch,
+                    "best_auc": best_auc, "best_epoch": best_epoch,
+                    "seconds": seconds_before + time.monotonic() - began,
+                }  # fmt: skip
+                if better:
+                    checkpoint.save(out / checkpoint.BEST, {"model": judged.state_dict(), **state})
+                # Last, for it is what a resumed run goes by.
+                resumable = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
+                if ema is not None:
+                    resumable["ema"] = ema.state_dict()
+                checkpoint.save(
+                    out / checkpoint.LAST, {"model": model.state_dict(), **state, **resumable}
+                )
+                on_epoch(report)
+    return processes.from_first(lambda: rundir.conclude(config, splits, out, model, source))
+
+
+def _refuse_infinite(losses: list[float], epoch: int, step: int) -> None:
+    if not np.isfinite(losses).all():
+        raise DivergedError(
+            f"epoch {epoch + 1}, step {step + 1}: the loss is {losses[0]}; lower learning_rate, "
+            "or continue from the last epoch with --resume"
+        )

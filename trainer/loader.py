@@ -78,22 +78,55 @@ def _key_number(sample: Sample) -> int:
 
 
 def train_batches(
-    pictures: Pictures, config: FitConfig, epoch: int, *, pin: bool = False
+    pictures: Pictures,
+    config: FitConfig,
+    epoch: int,
+    *,
+    pin: bool = False,
+    rank: int = 0,
+    count: int = 1,
 ) -> Batches:
-    """The shuffled batches of one epoch."""
+    """The shuffled batches of one epoch: the share of process `rank` of `count`."""
     pictures.epoch = epoch
-    return _loader(pictures, config, draw_order(pictures.samples, config, epoch), pin)
+    order = draw_order(pictures.samples, config, epoch)
+    own = share_of(order, config.batch_size, rank, count)
+    return _loader(pictures, config, own, pin, config.batch_size // count)
 
 
 def eval_batches(pictures: Pictures, config: FitConfig, *, pin: bool = False) -> Batches:
     """All pictures once, in order."""
-    return _loader(pictures, config, list(range(len(pictures))), pin)
+    return _loader(pictures, config, list(range(len(pictures))), pin, config.batch_size)
 
 
-def _loader(pictures: Pictures, config: FitConfig, order: list[int], pin: bool) -> Batches:
+def batch_sizes(pictures: int, batch_size: int, count: int = 1) -> list[int]:
+    """How many pictures each batch of an epoch gives each of `count` processes.
+
+    Of the last batch, what does not go round is left out, and so is a picture that would be
+    alone: batch normalisation cannot learn from it.
+    """
+    whole, rest = divmod(pictures, batch_size)
+    rest //= count
+    return [batch_size // count] * whole + [rest] * (rest > 1 or (rest == 1 and not whole))
+
+
+def share_of(order: Sequence[int], batch_size: int, rank: int, count: int) -> list[int]:
+    """The pictures of process `rank`: every `count`th of each batch, batch after batch.
+
+    Together the processes see the batches that one alone would see.
+    """
+    own: list[int] = []
+    for number, size in enumerate(batch_sizes(len(order), batch_size, count)):
+        start = number * batch_size
+        own += order[start : start + size * count][rank::count]
+    return own
+
+
+def _loader(
+    pictures: Pictures, config: FitConfig, order: list[int], pin: bool, batch_size: int
+) -> Batches:
     return DataLoader(
         pictures,
-        batch_size=config.batch_size,
+        batch_size=batch_size,
         sampler=_Fixed(order),
         num_workers=min(config.workers, max(1, len(order))) if config.workers else 0,
         pin_memory=pin,

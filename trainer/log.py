@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,15 @@ class EpochReport:
 class Log:
     """log.csv, and TensorBoard events where that package is installed.
 
-    `first`: how many epochs the run already has; their lines stay, later ones are dropped.
+    `first`: how many epochs the run already has; their lines stay, later ones are dropped. Unless
+    `enabled`, nothing is opened or written.
     """
 
-    def __init__(self, out: Path, first: int) -> None:
+    def __init__(self, out: Path, first: int, *, enabled: bool = True) -> None:
+        self._stream: TextIO | None = None
+        self._board: Any = None
+        if not enabled:
+            return
         path = out / "log.csv"
         kept = path.read_text("utf-8").splitlines()[: first + 1] if first else []
         self._stream = path.open("w", newline="", encoding="utf-8")
@@ -39,7 +44,6 @@ class Log:
         self._csv = csv.writer(self._stream, lineterminator="\n")
         if not first:
             self._csv.writerow(EpochReport.__slots__)
-        self._board: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -48,6 +52,8 @@ class Log:
 
     def write(self, report: EpochReport) -> None:
         """Add one epoch, at once on disk."""
+        if self._stream is None:
+            return
         self._csv.writerow([_cell(getattr(report, name)) for name in EpochReport.__slots__])
         self._stream.flush()
         if self._board is not None:
@@ -57,7 +63,8 @@ class Log:
 
     def close(self) -> None:
         """Close the files."""
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
         if self._board is not None:
             self._board.close()
 

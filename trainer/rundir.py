@@ -72,14 +72,14 @@ def conclude(
     """Threshold and calibrate the best epoch on validation data; write result.json."""
     best = checkpoint.load(out / checkpoint.BEST)
     checkpoint.load_model(model, best["model"], out / checkpoint.BEST)
-    scores = score_encoded(model, source.val())
+    scores = score_encoded(model, source.val(model))
     calibration = calibrate(scores.logits, scores.labels, config.prior)
     if config.prior is not None:
         # Folded into the model, so that whoever scores with it, an exported graph as well, has
         # the prior in P(fake). Repeated after a kill, this shifts by nothing.
         model.shift_logit(calibration.shift)
         checkpoint.save(out / checkpoint.BEST, {**best, "model": model.state_dict()})
-        scores = score_encoded(model, source.val())
+        scores = score_encoded(model, source.val(model))
     p = probabilities(scores.logits, calibration.temperature)
     with (out / "validation.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
