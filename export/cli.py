@@ -6,16 +6,13 @@ export onnx` and `imgscan-export onnx` work everywhere.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from scanner import __version__
-from scanner.errors import ImgscanError, UsageError
-
-# Exit codes: 0 done, 3 the request, the run or the parity is not good enough, 130 interrupted.
-USAGE_ERROR, INTERRUPTED = 3, 130
+from scanner.errors import UsageError
+from trainer.edge import run
 
 path_type = click.Path(path_type=Path)
 
@@ -89,16 +86,4 @@ def onnx(
 
 def main() -> None:
     """Run the command line."""
-    try:
-        command.main(standalone_mode=False, prog_name="imgscan-export")
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(USAGE_ERROR)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("export: interrupted; nothing was written", err=True)
-        sys.exit(INTERRUPTED)
-    except ImgscanError as error:
-        click.echo(f"export: {error}", err=True)
-        sys.exit(USAGE_ERROR)
+    run(command, name="imgscan-export", interrupted="interrupted; nothing was written")

@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scanner import __version__
-from scanner.errors import ImgscanError, UsageError
+from scanner.errors import UsageError
 from trainer.allocator import keep_freed_memory
 from trainer.commands.audit import audit
 from trainer.commands.benchmark import benchmark
 from trainer.commands.evaluate import evaluate
 from trainer.commands.tune import tune
+from trainer.edge import run
 
 if TYPE_CHECKING:
     from trainer.config import FitConfig
     from trainer.data import Sample, Splits
     from trainer.decoded import DecodedPictures
     from trainer.fit import EpochReport
-
-# Exit codes: 0 done, 3 the request, the data or a run is not usable, 130 interrupted.
-USAGE_ERROR, INTERRUPTED = 3, 130
 
 path_type = click.Path(path_type=Path)
 
@@ -261,16 +259,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 def main() -> None:
     """Run the command line; the exit codes are documented in docs/training.md."""
     keep_freed_memory()
-    try:
-        command.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(USAGE_ERROR)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("trainer: interrupted; `trainer fit --resume` goes on with a fit", err=True)
-        sys.exit(INTERRUPTED)
-    except ImgscanError as error:
-        click.echo(f"trainer: {error}", err=True)
-        sys.exit(USAGE_ERROR)
+    run(
+        command,
+        name="trainer",
+        interrupted="interrupted; `trainer fit --resume` goes on with a fit",
+    )

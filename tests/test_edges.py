@@ -1,0 +1,55 @@
+"""What the command lines of trainer and export say when they cannot do what is asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def _run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments"),
+    [
+        ("trainer", ["fit", "--data", "x", "--out", "y"]),
+        ("trainer", ["evaluate", "x", "--data", "y"]),
+        ("export", ["onnx", "x", "--out", "y"]),
+    ],
+)
+def test_without_the_trainers_packages_the_remedy_is_one_line(package, arguments):
+    """As after `pip install imgscan`, which brings no torch."""
+    done = _run(
+        "import sys\n"
+        "for n in ('torch', 'torchvision', 'timm', 'onnx', 'sklearn'): sys.modules[n] = None\n"
+        f"sys.argv = ['{package}', *{arguments!r}]\n"
+        f"from {package}.__main__ import main\n"
+        "main()"
+    )
+    assert done.returncode == 3, done.stderr
+    assert "imgscan[train]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("package", ["trainer", "export"])
+@pytest.mark.parametrize("arguments", [["--no-such-option"], ["no-such-command"]])
+def test_a_wrong_command_line_exits_with_3(package, arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", package, *arguments], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 3
+    assert "Usage" in done.stderr
+
+
+@pytest.mark.parametrize("package", ["trainer", "export"])
+def test_asking_for_help_needs_no_torch(package):
+    done = _run(
+        f"import sys; sys.modules['torch'] = None; sys.argv = ['{package}', '--help']\n"
+        f"from {package}.__main__ import main\n"
+        "main()"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
