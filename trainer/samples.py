@@ -1,0 +1,205 @@
+"""Labelled pictures, read from class folders or a CSV manifest.
+
+Folders: `real/` and `fake/` (or a common other name), on their own or under `train/`, `val/`,
+`test/`; the folders below a class name the source. A manifest: a CSV with the columns `file`
+and `label`, and as wanted `source`, `split` and `group`; its files lie beside it, loose or as
+members of .tar files.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from scanner.errors import UsageError
+from scanner.images import decode_stream, find_images
+from scanner.preprocess import PreprocessSpec
+from scanner.types import Failed, ImageRef, Pixels
+
+REAL, FAKE = 0, 1
+LABELS = ("real", "fake")
+
+# Names met in public data sets, lower case; the first of each is ours.
+_CLASS_NAMES = {
+    REAL: {
+        "real", "reals", "0_real", "0", "nature", "natural", "human", "photo", "photos",
+        "photographs", "authentic", "original", "genuine", "non_ai", "not_ai",
+    },
+    FAKE: {
+        "fake", "fakes", "1_fake", "1", "ai", "aigc", "generated", "ai_generated", "synthetic",
+        "ai-generated", "aigenerated", "artificial",
+    },
+}  # fmt: skip
+_SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test", "eval": "test",
+}  # fmt: skip
+FILE_COLUMNS = ("file", "path", "filename", "image")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled picture. `label` is 0 for real and 1 for fake.
+
+    `key` names it inside its data set and stays the same wherever that lies; pictures of one
+    `group` never stand in different splits; `offset` and `length` locate it inside `path`
+    if that is a .tar file (else -1).
+    """
+
+    key: str
+    label: int
+    source: str
+    group: str
+    split: str | None
+    path: Path
+    offset: int = -1
+    length: int = -1
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[BinaryIO, int]]:
+        """The file's bytes as a stream, and how many they are."""
+        if self.offset < 0:
+            with self.path.open("rb") as stream:
+                yield stream, self.path.stat().st_size
+        else:
+            with self.path.open("rb") as archive:
+                archive.seek(self.offset)
+                yield io.BytesIO(archive.read(self.length)), self.length
+
+    def decode(self, spec: PreprocessSpec) -> Pixels | Failed:
+        """The same decoding that a scan does."""
+        ref = ImageRef(Path(self.key))
+        try:
+            with self.open() as (stream, length):
+                return decode_stream(stream, ref, spec, size_bytes=length)
+        except OSError as error:
+            return Failed(ref, "unreadable", f"{self.path}: {error.strerror}")
+
+
+def load_samples(data: Path) -> list[Sample]:
+    """Read a folder or a manifest; sorted by key. Raises UsageError naming what is wrong."""
+    if data.is_dir() and (data / "manifest.csv").is_file():
+        samples = _from_manifest(data / "manifest.csv")
+    elif data.is_dir():
+        samples = _from_folders(data)
+    elif data.is_file() and data.suffix.lower() == ".csv":
+        samples = _from_manifest(data)
+    else:
+        raise UsageError(f"{data}: neither a folder nor a .csv manifest")
+    if not samples:
+        raise UsageError(
+            f"{data}: no pictures found; put them into {data}/real and {data}/fake, or name a "
+            "manifest.csv with the columns file and label"
+        )
+    counts = Counter(sample.label for sample in samples)
+    for label, name in enumerate(LABELS):
+        if not counts[label]:
+            raise UsageError(
+                f"{data}: all {len(samples)} pictures are of one class, none is {name}"
+            )
+    return sorted(samples, key=lambda sample: sample.key)
+
+
+def _class_of(name: str) -> int | None:
+    lowered = name.lower()
+    return next((label for label, names in _CLASS_NAMES.items() if lowered in names), None)
+
+
+def _from_folders(data: Path) -> list[Sample]:
+    roots: list[tuple[str | None, Path]] = [(None, data)]
+    roots += [
+        (_SPLIT_NAMES[folder.name.lower()], folder)
+        for folder in sorted(data.iterdir())
+        if folder.is_dir() and folder.name.lower() in _SPLIT_NAMES
+    ]
+    samples: list[Sample] = []
+    for split, root in roots:
+        for folder in sorted(root.iterdir()):
+            label = _class_of(folder.name) if folder.is_dir() else None
+            if label is not None:
+                samples.extend(_class_folder(data, folder, label, split))
+    if not samples and any(data.iterdir()):
+        raise UsageError(
+            f"{data}: no class folders; expected {data}/real and {data}/fake (or the like), or "
+            "train/, val/, test/ over them, or a manifest.csv"
+        )
+    return samples
+
+
+def _class_folder(data: Path, folder: Path, label: int, split: str | None) -> Iterator[Sample]:
+    for ref in find_images([folder]):
+        if isinstance(ref, Failed):
+            raise UsageError(f"{ref.ref.path}: {ref.detail}")
+        key = ref.path.relative_to(data).as_posix()
+        below = ref.path.relative_to(folder)
+        source = below.parts[0] if len(below.parts) > 1 else LABELS[label]
+        yield Sample(key, label, source, group=key, split=split, path=ref.path)
+
+
+def _from_manifest(manifest: Path) -> list[Sample]:
+    folder = manifest.parent
+    try:
+        text = manifest.read_text("utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise UsageError(f"{manifest}: {error.strerror}") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
+    file_column = next((columns[name] for name in FILE_COLUMNS if name in columns), None)
+    if file_column is None or "label" not in columns:
+        raise UsageError(f"{manifest}: needs the columns file and label, has {list(columns)}")
+    members: dict[str, Sample] | None = None
+    samples, seen = [], set()
+    for line, row in enumerate(reader, start=2):
+
+        def cell(name: str, row: dict[str, str] = row) -> str:
+            return (row.get(columns.get(name, name)) or "").strip()
+
+        key = (row.get(file_column) or "").strip()
+        label = _class_of(cell("label"))
+        if not key or label is None:
+            raise UsageError(
+                f"{manifest}, line {line}: needs a file and a label of real or fake, not "
+                f"{key!r} and {cell('label')!r}"
+            )
+        if key in seen:
+            raise UsageError(f"{manifest}, line {line}: {key} stands in it twice")
+        seen.add(key)
+        split = _SPLIT_NAMES.get(cell("split").lower(), cell("split").lower() or None)
+        sample = Sample(
+            key, label, cell("source") or LABELS[label], cell("group") or key, split, folder / key
+        )
+        if not sample.path.is_file():
+            if members is None:
+                members = _tar_members(folder)
+            if key not in members:
+                raise UsageError(
+                    f"{manifest}, line {line}: no file {sample.path}, nor in a .tar beside it"
+                )
+            found = members[key]
+            sample = replace(sample, path=found.path, offset=found.offset, length=found.length)
+        samples.append(sample)
+    return samples
+
+
+def _tar_members(folder: Path) -> dict[str, Sample]:
+    """Where each regular file of the uncompressed .tar files in `folder` lies."""
+    members = {}
+    for path in sorted(folder.glob("*.tar")):
+        try:
+            with tarfile.open(path, "r:") as archive:
+                for info in archive:
+                    if info.isreg():
+                        members[info.name.removeprefix("./")] = Sample(
+                            info.name, 0, "", "", None, path, info.offset_data, info.size
+                        )
+        except (tarfile.TarError, OSError) as error:
+            raise UsageError(f"{path}: not a readable .tar file: {error}") from None
+    return members
