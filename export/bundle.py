@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from export.card import model_card
+from export.measured import digest
 from export.parity import Parity, require
 from export.to_onnx import write_graphs
 from scanner.bundle import Bundle, read_bundle, replace_folder, write_bundle
@@ -45,7 +46,7 @@ def export_run(
     model, config, result = load_run(run)
     metrics: dict[str, Any] = {"validation": result["validation"], "pictures": result["pictures"]}
     for key, path in (measured or {}).items():
-        metrics[key] = _read_figures(path)
+        metrics[key] = digest(_read_figures(path), str(path))
     point = operating_point or result["operating_point"]
     if point not in result["thresholds"]:
         raise UsageError(f"--operating-point {point}: the run has {sorted(result['thresholds'])}")

@@ -51,7 +51,7 @@ def model_card(
         "pictures, on which the figures of this table were measured too: they flatter. Figures "
         "on pictures the fit never saw follow where there are any.",
         "",
-        _table_head(),
+        _table_head("operating point"),
         *(
             _row(
                 f"`{point}` ({thresholds[point]:.4f})"
@@ -61,13 +61,67 @@ def model_card(
             for point in sorted(thresholds)
         ),
         "",
+        *(
+            line
+            for key, figures in metrics.items()
+            if isinstance(figures, Mapping)
+            for line in _measured(key, figures, operating_point)
+        ),
     ]
     return "\n".join(lines)
 
 
-def _table_head() -> str:
+def _measured(key: str, figures: Mapping[str, Any], point: str) -> list[str]:
+    """A section for figures of `export.measured`, none for others."""
+    if figures.get("kind") == "evaluation":
+        lines = [
+            f"## {key.replace('_', ' ').capitalize()}: pictures that the fit never saw",
+            "",
+            "Known sources. Tiers: clean, as they are; web, longest side at most 768 pixels and "
+            "JPEG quality 60; hard, 512 and 40.",
+            "",
+            _table_head("tier, threshold"),
+        ]
+        for tier, content in figures["tiers"].items():
+            for name, row in content["thresholds"].items():
+                shipped = " - shipped" if name == point else ""
+                lines.append(_row(f"{tier}, {name} ({row['threshold']:.4f}){shipped}", row))
+        lines += ["", "| source | pictures | " + " | ".join(figures["tiers"]) + " |"]
+        lines.append("|---|---|" + "---|" * len(figures["tiers"]))
+        by_tier = [content["sources"] for content in figures["tiers"].values()]
+        for rows in zip(*by_tier, strict=True):
+            cells = " | ".join(f"{row['accuracy']:.3f}" for row in rows)
+            lines.append(
+                f"| {rows[0]['label']}: {rows[0]['source']} | {rows[0]['count']} | {cells} |"
+            )
+        return [*lines, ""]
+    if figures.get("kind") == "benchmark":
+        lines = [
+            f"## {key.replace('_', ' ').capitalize()}: sources and generators that were left out",
+            "",
+            "The recipe fitted anew without each family, which is then scored. Intervals: 95 %, "
+            "bootstrap over families.",
+            "",
+            "| tier, threshold | balanced accuracy | generators called fake | sources called real "
+            "| AUC |\n|---|---|---|---|---|",
+        ]
+        for tier, points in figures["summary"].items():
+            for name, row in points.items():
+                if name == "auc":
+                    continue
+                lines.append(
+                    f"| {tier}, {name} | {row['balanced_accuracy']:.3f} "
+                    f"({row['low']:.3f}-{row['high']:.3f}) | "
+                    f"{row['left_out_generators_called_fake']:.3f} | "
+                    f"{row['left_out_sources_called_real']:.3f} | {points['auc']:.3f} |"
+                )
+        return [*lines, ""]
+    return []
+
+
+def _table_head(first: str) -> str:
     names = " | ".join(name.replace("_", " ") for name in _FIGURES)
-    return f"| operating point | {names} |\n|---|{'---|' * len(_FIGURES)}"
+    return f"| {first} | {names} |\n|---|{'---|' * len(_FIGURES)}"
 
 
 def _row(title: str, figures: Mapping[str, Any]) -> str:

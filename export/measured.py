@@ -1,0 +1,48 @@
+"""Figures for the bundle, out of the JSON files that the trainer's commands leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scanner.errors import UsageError
+
+_POINT_FIGURES = (
+    "count", "threshold", "accuracy", "balanced_accuracy", "precision", "recall", "specificity",
+    "f1", "auc", "ap", "ece", "brier",
+)  # fmt: skip
+
+
+def digest(raw: Any, origin: str) -> dict[str, Any]:
+    """What a bundle keeps of a file of figures.
+
+    Of `trainer evaluate`'s evaluation.json (of one run): split, and for each tier the figures
+    at each threshold and the accuracy of each source. Of `trainer benchmark`'s JSON: the
+    summary over left-out families and each family's row. Any other object is kept as it is.
+    """
+    if not isinstance(raw, Mapping):
+        raise UsageError(f"{origin}: must hold an object")
+    if isinstance(raw.get("runs"), Mapping):
+        if len(raw["runs"]) != 1:
+            raise UsageError(f"{origin}: holds {len(raw['runs'])} runs; evaluate this one alone")
+        (run,) = raw["runs"].values()
+        return {"kind": "evaluation", "split": run["split"], "tiers": _tiers(run)}
+    if "left_out" in raw and "summary" in raw:
+        return {"kind": "benchmark", "summary": raw["summary"], "families": raw["left_out"]}
+    return dict(raw)
+
+
+def _tiers(run: Mapping[str, Any]) -> dict[str, Any]:
+    tiers = {}
+    for name, tier in run["tiers"].items():
+        points = {
+            point: {key: figures[key] for key in _POINT_FIGURES}
+            for point, figures in tier["thresholds"].items()
+        }
+        shipped = tier["thresholds"][run["operating_point"]]
+        sources = [
+            {key: row[key] for key in ("source", "label", "count", "accuracy")}
+            for row in shipped["sources"]
+        ]
+        tiers[name] = {"thresholds": points, "sources": sources}
+    return tiers
