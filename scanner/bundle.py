@@ -69,7 +69,7 @@ class Bundle:
         """Bytes of one of `files`, verified again as they are read.
 
         A session is made from these bytes and not from the path: what runs is what was
-        verified, and without a path a graph has no folder to read anything else from.
+        verified.
         """
         return _verified(self.path / name, self.files[name])
 

@@ -15,6 +15,7 @@ from scanner.errors import BundleError, ImgscanError
 
 Device = Literal["auto", "cuda", "cpu"]
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _CUDA_REMEDY = (
     "install the CUDA libraries with `pip install 'imgscan[cuda]'` and check the driver "
     "with `nvidia-smi`, or use --device cpu"
@@ -120,6 +121,10 @@ class Detector:
 def _session(bundle: Bundle, name: str, provider: str, threads: int | None) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what matters is raised; the rest is noise on stderr
+    # A second fence behind onnx_guard: nothing but ONNX is what the guard read, and weights in
+    # other files would be looked for in the working directory. There are none in this one.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    options.add_session_config_entry(_EXTERNAL_FOLDER, os.devnull)
     # Idle inference threads would spin on the cores that decode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:

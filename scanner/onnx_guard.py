@@ -60,8 +60,7 @@ def _fields(buffer: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Yield (field number, value): an int for a varint, a view for the rest."""
     position, end = 0, len(buffer)
     while position < end:
-        key, position = _varint(buffer, position)
-        number, wire_type = key >> 3, key & 7
+        number, wire_type, position = _tag(buffer, position)
         if wire_type == 0:
             value, position = _varint(buffer, position)
             yield number, value
@@ -78,6 +77,19 @@ def _fields(buffer: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise ValueError("the ONNX file is cut short")
         yield number, buffer[position : position + length]
         position += length
+
+
+def _tag(buffer: memoryview, position: int) -> tuple[int, int, int]:
+    """(field number, wire type, position behind them), as every parser would read them.
+
+    protobuf's own keeps the low 32 bits of a longer tag, so such a tag is one field there and
+    another here. No writer makes one, nor field 0, nor a tag with more bytes than it needs.
+    """
+    key, after = _varint(buffer, position)
+    needed = max(1, -(-key.bit_length() // 7))
+    if key >> 32 or key >> 3 == 0 or after - position != needed:
+        raise ValueError("not an ONNX file")
+    return key >> 3, key & 7, after
 
 
 def _varint(buffer: memoryview, position: int) -> tuple[int, int]:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
+from scanner.bundle import Bundle
+from scanner.detector import Detector
+from scanner.errors import BundleError
 from scanner.onnx_guard import external_data_in
 
 onnx = pytest.importorskip("onnx")
@@ -83,20 +87,91 @@ def test_what_is_no_protobuf_is_refused(junk):
         external_data_in(junk)
 
 
+def _varint(value: int, pad: int = 0) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    if pad:  # as many bytes again that add nothing
+        out[-1] |= 0x80
+        out += b"\x80" * (pad - 1) + b"\0"
+    return bytes(out)
+
+
+def _behind(tag: bytes) -> bytes:
+    """A model that runs, with the external weights of both its branches behind `tag`."""
+
+    def branch(name: str):
+        shown = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        return helper.make_graph([helper.make_node("Identity", ["w"], [name])], name, [], [shown])
+
+    floats = onnx.TensorProto.FLOAT
+    x = helper.make_tensor_value_info("x", floats, ["N", 4])
+    y = helper.make_tensor_value_info("y", floats, None)
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["c"], to=onnx.TensorProto.BOOL),
+        helper.make_node("If", ["c"], ["y"], then_branch=branch("a"), else_branch=branch("b")),
+    ]
+    tensor = _external_tensor()
+    tensor.external_data[0].value = "secret.bin"
+    weights = tensor.SerializeToString()
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
+    graph = model.graph.SerializeToString() + tag + _varint(len(weights)) + weights
+    model.ClearField("graph")
+    return model.SerializeToString() + b"\x3a" + _varint(len(graph)) + graph
+
+
+_INITIALIZER = 5 << 3 | 2
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        pytest.param(_varint(_INITIALIZER | 1 << 32), id="33 bits"),
+        pytest.param(_varint(_INITIALIZER | 1 << 34), id="35 bits"),
+        pytest.param(_varint(_INITIALIZER | 1 << 35), id="6 bytes"),
+        pytest.param(_varint(_INITIALIZER | 1 << 63), id="64 bits"),
+        pytest.param(_varint(_INITIALIZER | 1 << 66), id="67 bits"),
+        pytest.param(_varint(_INITIALIZER, pad=1), id="padded"),
+        pytest.param(_varint(_INITIALIZER, pad=4), id="padded to 5 bytes"),
+        pytest.param(_varint(0 << 3 | 2), id="field 0"),
+    ],
+)
+def test_a_tag_that_parsers_read_differently_is_refused(tag):
+    with pytest.raises(ValueError, match="ONNX"):
+        external_data_in(_behind(tag))
+
+
+def test_the_same_weights_behind_the_usual_tag_are_found():
+    assert external_data_in(_behind(_varint(_INITIALIZER)))
+
+
+def test_weights_that_got_past_the_guard_would_not_be_read_either(
+    tiny_bundle, tmp_path, monkeypatch
+):
+    """onnxruntime looks for them in the working directory when a model comes as bytes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret.bin").write_bytes(np.arange(4, dtype=np.float32).tobytes())
+    model = _behind(_varint(_INITIALIZER))
+    x = np.ones((1, 4), np.float32)
+    bare = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    assert bare.run(None, {"x": x})[0].tolist() == [0, 1, 2, 3]
+    monkeypatch.setattr(Bundle, "graph", lambda bundle, name: model)
+    with pytest.raises(BundleError, match="cannot load"):
+        Detector(tiny_bundle, device="cpu")
+
+
 def test_endless_nesting_is_refused():
     node = b""
     for _ in range(200):  # Graph.node(1) > Node.attribute(5) > Attribute.g(6), again and again
-        attribute = b"\x32" + _length(node) + node
-        node_ = b"\x2a" + _length(attribute) + attribute
-        node = b"\x0a" + _length(node_) + node_
+        attribute = b"\x32" + _varint(len(node)) + node
+        node_ = b"\x2a" + _varint(len(attribute)) + attribute
+        node = b"\x0a" + _varint(len(node_)) + node_
     with pytest.raises(ValueError, match="deeply"):
-        external_data_in(b"\x3a" + _length(node) + node)
-
-
-def _length(payload: bytes) -> bytes:
-    value, out = len(payload), bytearray()
-    while True:
-        out.append((value & 0x7F) | (0x80 if value > 0x7F else 0))
-        value >>= 7
-        if not value:
-            return bytes(out)
+        external_data_in(b"\x3a" + _varint(len(node)) + node)
