@@ -13,10 +13,14 @@ FORMATS: dict[str, Callable[[Path, str], CsvReport]] = {".csv": CsvReport}
 
 
 def check_format(path: Path) -> None:
-    """Raises UsageError if `path` has an extension without a format."""
+    """Raises UsageError if `path`, or what it links to, has an extension without a format."""
+    known = ", ".join(FORMATS)
     if path.suffix.lower() not in FORMATS:
-        known = ", ".join(FORMATS)
         raise UsageError(f"--report {path}: the extension names the format; there is {known}")
+    # A link is written through: one to a photograph would cost the photograph.
+    target = Path(os.path.realpath(path))
+    if target.suffix.lower() not in FORMATS:
+        raise UsageError(f"--report {path}: it links to {target}, which is not named {known}")
 
 
 def open_report(path: Path, model: str) -> CsvReport:

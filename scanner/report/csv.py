@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
+import stat
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -30,8 +34,8 @@ COLUMNS = (
 class CsvReport:
     """Rows for `path` in a temporary file beside it, renamed to `path` on leaving the `with`.
 
-    So also when the scan is interrupted, or fails after its first row: the rows so far are
-    kept. Each row is handed to the operating system whole, so that even a killed process leaves
+    So also when the scan is interrupted, or fails, after its first row: the rows so far are
+    kept. Before it there is nothing to keep, and an older report stays. Each row is handed to the operating system whole, so that even a killed process leaves
     them in the temporary file. Raises ImgscanError, with the remedy, when the disk refuses.
     """
 
@@ -39,16 +43,18 @@ class CsvReport:
         self.path = path
         self.rows = 0
         self._model = model
-        self._partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        self._partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
         self._whole = 0  # bytes up to the end of the last whole row
         if path.exists() and not path.is_file():
             raise ImgscanError(f"--report {self.path}: that is not a file; give another name")
         try:
-            # Only a process that is gone can have left one of this name.
-            self._partial.unlink(missing_ok=True)
             self._file = self._partial.open("xb", buffering=0)
         except OSError as error:
             raise self._refused(error) from None
+        # Whoever closed an older report to others did not mean that one only. File systems
+        # without modes have nothing to copy.
+        with suppress(OSError):
+            self._partial.chmod(stat.S_IMODE(path.stat().st_mode) & 0o777)
         try:
             self._append(",".join(COLUMNS) + "\r\n")
         except OSError as error:
@@ -65,7 +71,7 @@ class CsvReport:
         try:
             self._append(line)
         except OSError as error:
-            raise self._refused(error) from None
+            raise self._refused(error, self.path) from None
         self.rows += 1
 
     def __exit__(
@@ -74,8 +80,8 @@ class CsvReport:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A failure before the first row has nothing to keep, and must not cost an older report.
-        keep = self.rows > 0 or not isinstance(error, Exception)
+        # What ends before the first row has nothing to keep, and must not cost an older report.
+        keep = self.rows > 0 or error is None
         try:
             with self._file:
                 self._file.truncate(self._whole)
@@ -85,7 +91,7 @@ class CsvReport:
             else:
                 self._partial.unlink()
         except OSError as problem:
-            raise self._refused(problem) from error
+            raise self._refused(problem, self._partial) from error
 
     def _append(self, line: str) -> None:
         rest = memoryview(line.encode("utf-8"))
@@ -93,11 +99,18 @@ class CsvReport:
             rest = rest[self._file.write(rest) :]
         self._whole = self._file.tell()
 
-    def _refused(self, error: OSError) -> ImgscanError:
-        kept = f"; rows kept: {self.rows}" if self.rows else ""
+    def _refused(self, error: OSError, rows_in: Path | None = None) -> ImgscanError:
+        """`rows_in` is where the rows so far will be found."""
+        kept = f"; the rows so far ({self.rows}) are in {rows_in}" if self.rows else ""
+        match error.errno:
+            case errno.ENOSPC | errno.EDQUOT:
+                remedy = "free some space, or give a --report on another disk"
+            case errno.ENAMETOOLONG:
+                remedy = "give it a shorter name"
+            case _:
+                remedy = "give a --report in a folder that can be written"
         return ImgscanError(
-            f"--report {self.path}: cannot be written: {error.strerror or error}{kept}; "
-            "free some space, or give a --report in a folder that can be written"
+            f"--report {self.path}: cannot be written: {error.strerror or error}{kept}; {remedy}"
         )
 
 
@@ -109,9 +122,10 @@ def _cells(result: Verdict | Failed, model: str) -> tuple[str, ...]:
     else:
         judged = (
             result.verdict,
-            f"{result.confidence:.6f}",
-            f"{result.p_fake:.6f}",
-            f"{result.threshold:.6f}",
+            # In full: rounded, a score just under its threshold would seem to be on it.
+            repr(float(result.confidence)),
+            repr(float(result.p_fake)),
+            repr(float(result.threshold)),
             result.operating_point,
         )
         problem = ""

@@ -132,10 +132,10 @@ def test_the_threshold_asked_for_is_used_and_reported(tmp_path: Path, tiny_bundl
     save_grey(tmp_path / "a.png", 110)  # P(fake) of about 0.33
     report = tmp_path / "out.csv"
     for options, name, threshold, verdict in [
-        ([], "youden", "0.500000", "real"),
-        (["--operating-point", "best_f1"], "best_f1", "0.250000", "fake"),
-        (["--threshold", "0.9"], "custom", "0.900000", "real"),
-        (["--threshold", "0"], "custom", "0.000000", "fake"),
+        ([], "youden", "0.5", "real"),
+        (["--operating-point", "best_f1"], "best_f1", "0.25", "fake"),
+        (["--threshold", "0.9"], "custom", "0.9", "real"),
+        (["--threshold", "0"], "custom", "0.0", "fake"),
     ]:
         imgscan(tmp_path, "--report", report, *options, model=tiny_bundle)
         (row,) = rows_of(report)
@@ -330,5 +330,5 @@ def test_a_killed_scan_leaves_its_rows_in_the_temporary_file(
         terminal.process.kill()
         terminal.wait()
     (partial,) = tmp_path.iterdir()
-    assert re.fullmatch(r"out\.csv\.\d+\.partial", partial.name)
+    assert re.fullmatch(r"out\.csv\.[0-9a-f]{8}\.partial", partial.name)
     assert rows_of(partial)

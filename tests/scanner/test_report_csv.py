@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -98,9 +100,9 @@ def test_a_row_holds_verdict_facts_and_model_or_the_reason(tmp_path: Path) -> No
     assert verdict == {
         "path": "a.png",
         "verdict": "real",
-        "confidence": "0.750000",
-        "p_fake": "0.250000",
-        "threshold": "0.500000",
+        "confidence": "0.75",
+        "p_fake": "0.25",
+        "threshold": "0.5",
         "operating_point": "youden",
         "width": "4",
         "height": "3",
@@ -144,11 +146,14 @@ def test_rows_so_far_are_kept_when_the_scan_ends_early(tmp_path: Path, stop: Exc
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_failure_before_the_first_row_leaves_the_older_report(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), ImgscanError("no model"), SystemExit(1)])
+def test_what_ends_before_the_first_row_leaves_the_older_report(
+    tmp_path: Path, stop: BaseException
+) -> None:
     target = tmp_path / "out.csv"
     target.write_text("older")
-    with pytest.raises(ImgscanError), open_report(target, "m@1"):
-        raise ImgscanError("the model does not load")
+    with pytest.raises(type(stop)), open_report(target, "m@1"):
+        raise stop
     assert target.read_text() == "older"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -160,6 +165,67 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
         pass
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "real.csv").read_text().startswith("path,")
+
+
+def test_a_link_to_what_is_no_report_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"precious")
+    (tmp_path / "link.csv").symlink_to("photo.png")
+    with pytest.raises(UsageError, match=r"links to .*photo\.png, which is not named \.csv"):
+        open_report(tmp_path / "link.csv", "m@1")
+    assert (tmp_path / "photo.png").read_bytes() == b"precious"
+
+
+def test_an_older_reports_permissions_are_kept(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    target.write_text("older")
+    target.chmod(0o600)
+    with open_report(target, "m@1"):
+        (partial,) = tmp_path.glob("*.partial")
+        assert stat.S_IMODE(partial.stat().st_mode) == 0o600
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_a_score_just_under_its_threshold_is_seen_to_be(tmp_path: Path) -> None:
+    score = 0.49999999999999994
+    with open_report(tmp_path / "out.csv", "m@1") as report:
+        report.write(judge(ImageRef(Path("a.png")), FACTS, score, POINT))
+    (row,) = rows_of(tmp_path / "out.csv")
+    assert row["verdict"] == "real"
+    assert float(row["p_fake"]) == score < float(row["threshold"])
+
+
+def test_two_scans_to_one_report_do_not_write_into_each_others_rows(tmp_path: Path) -> None:
+    """Also where both have one process id, as in two containers."""
+    target = tmp_path / "out.csv"
+    with open_report(target, "m@1") as first:
+        with open_report(target, "m@2") as second:
+            second.write(Failed(ImageRef(Path("b")), "empty", ""))
+        first.write(Failed(ImageRef(Path("a")), "empty", ""))
+    (row,) = rows_of(target)
+    assert (row["path"], row["model"]) == ("a", "m@1")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_rows_whose_file_cannot_get_its_name_are_said_to_be_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def scan() -> None:
+        with open_report(tmp_path / "out.csv", "m@1") as report:
+            report.write(Failed(ImageRef(Path("a")), "empty", ""))
+            monkeypatch.setattr(Path, "replace", refuse)
+
+    with pytest.raises(ImgscanError) as caught:
+        scan()
+    (partial,) = tmp_path.iterdir()
+    assert f"the rows so far (1) are in {partial}; " in str(caught.value)
+
+
+def test_a_name_that_is_too_long_has_its_own_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ImgscanError, match="shorter name"):
+        open_report(tmp_path / ("n" * 245 + ".csv"), "m@1")
 
 
 def test_another_extension_is_refused_with_those_there_are(tmp_path: Path) -> None:
@@ -213,6 +279,8 @@ def test_a_disk_that_fills_up_keeps_the_whole_rows(tmp_path: Path) -> None:
             filling.full = True
             report.write(Failed(ImageRef(Path("b" * 8)), "empty", ""))
 
-    with pytest.raises(ImgscanError, match="No space left on device; rows kept: 1;"):
+    with pytest.raises(
+        ImgscanError, match=r"device; the rows so far \(1\) are in .*out\.csv; free"
+    ):
         scan_until_full()
     assert [row["path"] for row in rows_of(target)] == ["a"]
