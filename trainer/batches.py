@@ -175,31 +175,38 @@ def open_source(
     config: FitConfig,
     device: torch.device,
     amp: torch.dtype | None,
-    cache: Path | EncodedPictures,
-    on_encode: Callable[[str, int, int], None],
+    cache: Path | EncodedPictures | None = None,
+    on_encode: Callable[[str, int, int], None] = lambda variant, done, total: None,
     decoded: DecodedPictures | None = None,
     processes: Processes = ALONE,
 ) -> Source:
     """Pictures as they pass, or where `cached_draws` asks for it their encodings in `cache`.
 
-    Either way they are read from `decoded` where that holds them.
-    The share of one of several `processes`, whose number must divide `batch_size`.
+    Either way they are read from `decoded` where that holds them. One of several `processes`
+    gets its share; raises UsageError where their number does not divide `batch_size`.
     """
-    if config.batch_size % processes.count:
-        raise UsageError(
-            f"batch_size = {config.batch_size}: it is shared by {processes.count} processes; give "
-            "a multiple"
-        )
-    if not batch_sizes(len(splits.train), config.batch_size, processes.count):
-        raise UsageError(f"{len(splits.train)} pictures for {processes.count} processes")
+    _refuse_uneven(len(splits.train), config, processes)
     if not config.cached_draws:
         return Online(model, splits, config, device, amp, decoded, processes)
+    assert cache is not None
     if isinstance(cache, Path):
         samples = sorted((*splits.train, *splits.val), key=lambda sample: sample.key)
         with processes.first_goes_ahead():
             cache = EncodedPictures(cache, model, samples, config, device, on_encode, decoded)
     with processes.first_goes_ahead():  # the others find nothing left to encode
         return FromCache(model, splits, config, device, cache, processes)
+
+
+def _refuse_uneven(pictures: int, config: FitConfig, processes: Processes) -> None:
+    if config.batch_size % processes.count:
+        raise UsageError(
+            f"batch_size = {config.batch_size}: it is shared by {processes.count} processes; give "
+            "a multiple"
+        )
+    if not batch_sizes(pictures, config.batch_size, processes.count):
+        raise UsageError(
+            f"{pictures} training pictures are too few for {processes.count} processes"
+        )
 
 
 def maps_of(model: AutoencoderClassifier, config: FitConfig, count: int) -> int:

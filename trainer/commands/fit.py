@@ -1,0 +1,254 @@
+"""`trainer fit`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from scanner.errors import UsageError
+from trainer.edge import USAGE_ERROR
+
+if TYPE_CHECKING:
+    from trainer.config import FitConfig
+    from trainer.data import Splits
+    from trainer.decoded import DecodedPictures
+    from trainer.dry_run import DryRun
+    from trainer.fit import EpochReport
+    from trainer.processes import Processes
+
+path_type = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--data", type=path_type, required=True, help="Class folders, or a CSV manifest.")
+@click.option("--preset", default="default", help="A preset's name, or a .toml file.")
+@click.option("--out", type=path_type, required=True, help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--holdout", help="Split of the data that the fit never looks at.  [preset: test]")
+@click.option("--sample", type=float, help="Fraction of the data to use.")
+@click.option(
+    "--real-per-fake",
+    type=float,
+    help="Real pictures to expect for one fake, in the draws and in P(fake).",
+)
+@click.option("--epochs", type=int)
+@click.option("--batch-size", type=int)
+@click.option("--accumulate", type=int, help="Batches whose gradients make one step.")
+@click.option("--learning-rate", type=float)
+@click.option("--ema", type=float, help="Decay of the weights' moving average; 0: none.")
+@click.option("--size", type=int, help="Side of the prepared square, in pixels.")
+@click.option("--encoder-weights", help="default, none, or a local file.")
+@click.option(
+    "--cache",
+    type=path_type,
+    help="Folder for decoded pictures and a frozen encoder's answers, to share among runs.  "
+    "[default: in --out]",
+)
+@click.option(
+    "--cache-limit",
+    type=click.FloatRange(0),
+    default=20.0,
+    help="Of decoded pictures, in GB; 0: none are kept.",
+)
+@click.option("--workers", type=int, help="Processes that load pictures; 0: none.")
+@click.option("--seed", type=int)
+@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of PyTorch.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting.")
+@click.option("--dry-run", is_flag=True, help="Print what would be fitted; write nothing.")
+@click.option("--quiet", is_flag=True, help="Print only the result.")
+def fit(
+    data: Path,
+    preset: str,
+    out: Path,
+    resume: bool,
+    cache: Path | None,
+    cache_limit: float,
+    device: str,
+    threads: int | None,
+    settings: tuple[str, ...],
+    dry_run: bool,
+    quiet: bool,
+    **overrides: Any,
+) -> None:
+    """Fit a model: checkpoints, log, thresholds and result in the folder --out.
+
+    \b
+    trainer fit --data pictures --preset default --out runs/first
+    trainer fit --data pictures --preset conv-ae --sample 0.1 --epochs 50 --out runs/conv
+    torchrun --nproc-per-node 4 -m trainer fit --data pictures --out runs/first
+    """
+    first = os.environ.get("RANK", "0") == "0"
+    try:
+        _fit(
+            data, preset, out, resume, cache, cache_limit, None if device == "auto" else device,
+            threads, settings, dry_run, quiet or not first, overrides,
+        )  # fmt: skip
+    except UsageError:
+        if first:
+            raise
+        sys.exit(USAGE_ERROR)  # the first process says why
+
+
+def _fit(
+    data: Path,
+    preset: str,
+    out: Path,
+    resume: bool,
+    cache: Path | None,
+    cache_limit: float,
+    device: str | None,
+    threads: int | None,
+    settings: tuple[str, ...],
+    dry_run: bool,
+    quiet: bool,
+    overrides: dict[str, Any],
+) -> None:
+    from trainer.cli import load_splits, parse_settings
+    from trainer.config import load_config
+
+    given = {name: value for name, value in overrides.items() if value is not None}
+    config = load_config(preset, {**given, **parse_settings(settings)})
+    # torch takes seconds to import: a wrong option is answered before that.
+    import torch
+
+    from trainer.decoded import DecodedPictures
+    from trainer.fit import fit as run_fit
+    from trainer.processes import launched
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    bar = Bar(sys.stderr, enabled=not quiet and sys.stderr.isatty())
+
+    def say(text: str) -> None:
+        bar.close()
+        if not quiet:
+            click.echo(text, err=True)
+
+    def load() -> tuple[Splits, DecodedPictures | None]:
+        decoded = None
+        if cache_limit and not dry_run:
+            decoded = DecodedPictures(cache or out, limit=round(cache_limit * 1e9))
+        return load_splits(data, config, say, decoded), decoded
+
+    with launched(device) as processes:
+        splits, decoded = processes.from_first(load)
+        if dry_run:
+            if processes.first:
+                click.echo(_dry_run_lines(config, splits, device, processes))
+            return
+        result = run_fit(
+            config,
+            splits,
+            out,
+            resume=resume,
+            on_epoch=lambda report: say(epoch_line(report)),
+            on_batch=bar.batch,
+            on_encode=lambda variant, done, total: say(
+                f"encoded {done}/{total} pictures ({variant})"
+            ),
+            cache=cache,
+            decoded=decoded,
+            device=device,
+            processes=processes,
+        )
+    if processes.first:
+        click.echo(result_lines(out, result))
+
+
+def epoch_line(report: EpochReport) -> str:
+    """One epoch for people."""
+    return (
+        f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f} "
+        f"(reconstruction {report.reconstruction_loss:.4f}, "
+        f"classification {report.classification_loss:.4f})  "
+        f"val AUC {report.val_auc:.4f}  balanced accuracy {report.val_balanced_accuracy:.4f}  "
+        f"{report.seconds:.0f} s{'  *' if report.best else ''}"
+    )
+
+
+def result_lines(out: Path, result: dict[str, Any]) -> str:
+    """The closing lines of a fit."""
+    at = result["validation"]["youden"]
+    rare = result["validation"]["best_f1"].get("at_prior")
+    return (
+        f"best epoch {result['epoch']}: validation AUC {at['auc']:.4f}, balanced accuracy "
+        f"{at['balanced_accuracy']:.4f} at Youden's threshold {at['threshold']:.4f} "
+        "(fitted on the same pictures)\n"
+        + (
+            f"where {rare['prior']:.2%} are fake: precision {rare['precision']:.4f}, F1 "
+            f"{rare['f1']:.4f} at the best-F1 threshold, which is the operating point\n"
+            if rare
+            else ""
+        )
+        + f"temperature {result['temperature']:.3f}, best-F1 threshold "
+        f"{result['thresholds']['best_f1']:.4f}\n"
+        f"run in {out}: next `trainer evaluate {out} --data ...` or "
+        f"`python -m export onnx {out} --out BUNDLE`"
+    )
+
+
+class Bar:
+    """Batches of an epoch on one line of a terminal, with rate and time left; else nothing."""
+
+    def __init__(self, stream: TextIO, *, enabled: bool) -> None:
+        self._stream, self._enabled = stream, enabled
+        self._bar: Any = None
+
+    def batch(self, done: int, total: int) -> None:
+        """`done` of `total` batches; one fewer than before begins another epoch."""
+        if not self._enabled:
+            return
+        if self._bar is None or done <= self._bar.n:
+            from tqdm import tqdm
+
+            self.close()
+            self._bar = tqdm(
+                total=total, unit="batch", file=self._stream, leave=False, dynamic_ncols=True
+            )
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Clear the line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _dry_run_lines(
+    config: FitConfig, splits: Splits, device: str | None, processes: Processes
+) -> str:
+    from trainer.dry_run import dry_run, split_table
+
+    settings = (f"{name} = {json.dumps(value)}" for name, value in config.to_dict().items())
+    measured = dry_run(config, splits, device=device, processes=processes)
+    parts = ["\n".join(settings), split_table(splits), dry_run_report(measured)]
+    return "\n\n".join(parts) + "\nnothing was written"
+
+
+def dry_run_report(run: DryRun) -> str:
+    """Shapes, parameters, memory and time of one step for people."""
+    shapes = [f"{name:16s} {' x '.join(map(str, shape))}" for name, shape in run.shapes.items()]
+    counts = [
+        f"{part:16s} {total:12,d} parameters, {trained:12,d} trained"
+        for part, (total, trained) in run.parameters.items()
+    ]
+    step = run.load_seconds + run.learn_seconds
+    times = [
+        f"{'memory':16s} {run.memory_bytes / 2**20:,.0f} MiB: {run.memory_meaning}",
+        f"{'time of a batch':16s} {step:.3f} s: {run.load_seconds:.3f} s to load and encode, "
+        f"{run.learn_seconds:.3f} s to learn; on {run.device}",
+        f"{'an epoch':16s} about {run.epoch_seconds:.0f} s for {run.batches} batches in "
+        f"{run.steps} steps, without validation",
+    ]
+    if run.encode_seconds:
+        times.append(
+            f"{'before them':16s} about {run.encode_seconds:.0f} s to fill the cache of encodings, "
+            "of which epochs then read"
+        )
+    return "\n".join([*shapes, "", *counts, "", *times])
