@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from scanner.errors import UsageError
+from scanner.text import one_line
 from trainer.config import FitConfig, config_from_dict
 from trainer.models import AutoencoderClassifier
 
-BEST, LAST = "best.pt", "last.pt"
+BEST, LAST, RESULT = "best.pt", "last.pt", "result.json"
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
@@ -35,20 +36,30 @@ def load(path: Path) -> dict[str, Any]:
         ) from None
     # torch.load raises whatever zip, pickle and its own reader raise on a damaged file.
     except Exception as error:  # noqa: BLE001
-        raise UsageError(f"{path}: not a checkpoint: {str(error)[:120]}") from None
-    if not isinstance(content, dict) or "model" not in content or "config" not in content:
+        raise UsageError(f"{path}: not a checkpoint: {one_line(error, 120)}") from None
+    if not isinstance(content, dict) or not {"model", "config", "epoch"} <= content.keys():
         raise UsageError(f"{path}: not a checkpoint of trainer fit")
     return content
 
 
 def load_run(run: Path) -> tuple[AutoencoderClassifier, FitConfig, dict[str, Any]]:
-    """The best model of a run in evaluation mode, its config, and its result.json."""
+    """The best model of a run in evaluation mode, its config, and its result.json.
+
+    Raises UsageError where they are not of the same epoch.
+    """
     content = load(run / BEST)
     config = config_from_dict(content["config"], origin=str(run / BEST))
     model = AutoencoderClassifier(config, pretrained=False)
     load_model(model, content["model"], run / BEST)
     model.eval()
-    return model, config, read_json(run / "result.json")
+    result = read_json(run / RESULT)
+    if result.get("epoch") != content["epoch"] + 1:
+        raise UsageError(
+            f"{run / RESULT}: is of epoch {result.get('epoch')}, {BEST} of epoch "
+            f"{content['epoch'] + 1}: thresholds of another model; `trainer fit --resume` "
+            "concludes the run anew"
+        )
+    return model, config, result
 
 
 def load_model(model: AutoencoderClassifier, state: dict[str, Tensor], origin: Path) -> None:
@@ -56,7 +67,7 @@ def load_model(model: AutoencoderClassifier, state: dict[str, Tensor], origin: P
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise UsageError(f"{origin}: {' '.join(str(error).split())[:200]}") from None
+        raise UsageError(f"{origin}: {one_line(error, 200)}") from None
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from scanner.errors import UsageError
+from scanner.text import one_line
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -184,7 +185,7 @@ def _state_from_file(path: Path) -> dict[str, Tensor]:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     # torch.load raises whatever zip, pickle and its own reader raise on a foreign file.
     except Exception as error:  # noqa: BLE001
-        raise UsageError(f"{path}: not a PyTorch state dict: {str(error)[:120]}") from None
+        raise UsageError(f"{path}: not a PyTorch state dict: {one_line(error, 120)}") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UsageError(f"{path}: holds no state dict of tensors")
@@ -195,7 +196,7 @@ def _load_state(net: nn.Module, state: dict[str, Tensor], origin: str) -> None:
     try:
         missing, _ = net.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise UsageError(f"{origin}: {' '.join(str(error).split())[:200]}") from None
+        raise UsageError(f"{origin}: {one_line(error, 200)}") from None
     needed = [name for name in missing if not name.startswith("fc.")]
     if needed:
         raise UsageError(f"{origin}: lacks {len(needed)} tensors, {needed[0]} the first")

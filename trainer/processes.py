@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scanner.errors import ImgscanError, UsageError
+from scanner.text import one_line
 from trainer.encoders import Encoded
 from trainer.models import AutoencoderClassifier, Output
 
@@ -165,7 +166,7 @@ def launched(device: str | None = None) -> Iterator[Processes]:
     try:
         dist.init_process_group(backend, timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
-        raise UsageError(f"torch.distributed: {' '.join(str(error).split())[:200]}") from None
+        raise UsageError(f"torch.distributed: {one_line(error, 200)}") from None
     try:
         yield Processes(
             dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0"))

@@ -21,7 +21,7 @@ from trainer.scores import Array, Labels, figures, figures_at_prior, score_encod
 
 def start(out: Path, config: FitConfig, splits: Splits) -> None:
     """Make the folder and write config and splits; raises UsageError if it holds a run."""
-    if (out / checkpoint.LAST).exists():
+    if any((out / name).exists() for name in (checkpoint.LAST, checkpoint.RESULT)):
         raise UsageError(f"{out}: holds a run already; continue it with --resume or name another")
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.write_json(out / "config.json", config.to_dict())
@@ -63,6 +63,8 @@ def resume(out: Path, config: FitConfig, splits: Splits) -> dict[str, Any]:
         before = list(csv.reader(stream))[1:]
     if before != _split_rows(splits):
         raise UsageError(f"{out}: the data has changed since the run was begun; start a new one")
+    # The epochs to come may better best.pt, of which an earlier result would not be.
+    (out / checkpoint.RESULT).unlink(missing_ok=True)
     return state
 
 
@@ -81,7 +83,9 @@ def conclude(
         checkpoint.save(out / checkpoint.BEST, {**best, "model": model.state_dict()})
         scores = score_encoded(model, source.val(model))
     p = probabilities(scores.logits, calibration.temperature)
-    with (out / "validation.csv").open("w", newline="", encoding="utf-8") as stream:
+    with (out / "validation.csv").open(
+        "w", newline="", encoding="utf-8", errors="surrogateescape"
+    ) as stream:
         writer = csv.writer(stream)
         writer.writerow(["file", "label", "source", "logit", "p_fake"])
         for sample, logit, probability in zip(splits.val, scores.logits, p, strict=True):
@@ -106,7 +110,7 @@ def conclude(
         "device": next(model.parameters()).device.type,
         "torch": torch.__version__,
     }
-    checkpoint.write_json(out / "result.json", result)
+    checkpoint.write_json(out / checkpoint.RESULT, result)
     return result
 
 

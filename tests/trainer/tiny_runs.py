@@ -74,7 +74,8 @@ def make_run(
         for parameter in model.classifier.parameters():
             parameter.mul_(20)
     checkpoint.save(
-        folder / checkpoint.BEST, {"model": model.state_dict(), "config": config.to_dict()}
+        folder / checkpoint.BEST,
+        {"model": model.state_dict(), "config": config.to_dict(), "epoch": 2},
     )
     fitted = {
         "epoch": 3,
