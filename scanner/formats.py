@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-# As many bytes as `sniff()` looks at.
-HEAD_BYTES = 32
+# As many bytes as `sniff()` looks at: room for all brands that an AVIF or HEIF file may list.
+HEAD_BYTES = 512
+# Too short a signature to tell a picture from other files; looked for under .jxl only.
+JXL_CODESTREAM = b"\xff\x0a"
 
 # Camera raw files are mostly TIFF inside, and their first image is a small preview: decoding
 # that and calling it the photograph would be a wrong answer with a confident face.
@@ -41,20 +43,20 @@ def sniff(head: bytes) -> str | None:
     """The format that `head`, a file's first `HEAD_BYTES` bytes, announces; None if none.
 
     The names are Pillow's, and the keys of `REMEDIES`. Formats whose signature is too short to
-    tell them from other files (PPM, ICO) are only met by their extension.
+    tell them from other files (PPM, ICO, bare JPEG XL) are only met by their extension.
     """
     for magic, name in (
         (b"\xff\xd8\xff", "JPEG"),
         (b"\x89PNG\r\n\x1a\n", "PNG"),
         (b"GIF87a", "GIF"),
         (b"GIF89a", "GIF"),
+        (b"II*\0\x10\0\0\0CR", "RAW"),  # Canon's CR2
         (b"II*\0", "TIFF"),
         (b"MM\0*", "TIFF"),
         (b"II+\0", "TIFF"),
         (b"MM\0+", "TIFF"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
         (b"\xff\x4f\xff\x51", "JPEG2000"),
-        (b"\xff\x0a", "JXL"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JXL"),
         (b"8BPS", "PSD"),
     ):
@@ -67,7 +69,8 @@ def sniff(head: bytes) -> str | None:
         return "BMP"
     if head[4:8] == b"ftyp":
         # The major brand, then (after a version) those it is compatible with.
-        brands = [head[8:12], *(head[i : i + 4] for i in range(16, len(head) - 3, 4))]
+        end = min(int.from_bytes(head[:4], "big"), len(head))
+        brands = [head[8:12], *(head[i : i + 4] for i in range(16, end - 3, 4))]
         if _AVIF_BRANDS.intersection(brands):
             return "AVIF"
         if _HEIF_BRANDS.intersection(brands):

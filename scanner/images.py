@@ -11,6 +11,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
@@ -36,6 +37,7 @@ from PIL import (
 from scanner.find import failed_to_open, find_images, open_regular
 from scanner.formats import (
     HEAD_BYTES,
+    JXL_CODESTREAM,
     KNOWN_EXTENSIONS,
     RAW_EXTENSIONS,
     REMEDIES,
@@ -46,15 +48,27 @@ from scanner.preprocess import PreprocessSpec, draft_side
 from scanner.text import one_line
 from scanner.types import Box, Failed, FileFacts, ImageRef, Pixels, Reason
 
-__all__ = ["KNOWN_EXTENSIONS", "MAX_PIXELS", "MIN_SIDE", "decode", "decode_stream", "find_images"]
+__all__ = [
+    "KNOWN_EXTENSIONS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "MIN_SIDE",
+    "decode",
+    "decode_stream",
+    "find_images",
+]
 
 # Above the largest phone sensors (200 megapixels). Decoded, this is 1.2 GB.
 MAX_PIXELS = 300_000_000
 MIN_SIDE = 16
-# Pictures that decode to more than this take turns, so that as many workers as there are
-# cores do not each hold a gigabyte.
+# A decoder may hold all that a file says besides its pixels: profiles, tags, comments. This is
+# room for 300 megapixels stored as they are.
+MAX_BYTES = 2**30
+# Files of more bytes than this, and pictures that take the decoder more pixels, take turns, so
+# that as many workers as there are cores do not each hold a gigabyte.
+_LARGE_BYTES = 64 * 2**20
 _LARGE_PIXELS = 40_000_000
-_one_large_at_a_time = threading.Lock()
+_one_large_at_a_time = threading.RLock()
 
 # Nothing else is tried, whatever the content says: Pillow reads some forty formats, among them
 # ones that start other programs (EPS) or take any file for theirs (TGA). The plugins are
@@ -125,16 +139,28 @@ def decode_stream(
     """
     facts = FileFacts(bytes=size_bytes)
     try:
-        if size_bytes == 0:
+        # Files that a system makes up as they are read (/proc) are of no size and yet not empty.
+        if size_bytes == 0 and not stream.read(1):
             raise _RefusedError("empty", "the file has no bytes")
+        if size_bytes > MAX_BYTES:  # before its bytes are read, which may take minutes
+            raise _RefusedError(
+                "too_large",
+                f"{size_bytes:,} bytes are more than the limit of {MAX_BYTES:,}; "
+                "save it at a smaller size to scan it",
+            )
+        stream.seek(0)
         facts = replace(facts, sha256=hashlib.file_digest(cast(Any, stream), "sha256").hexdigest())
         stream.seek(0)
         head = stream.read(HEAD_BYTES)
         facts = replace(facts, format=sniff(head))
         _refuse_undecoded(ref, head)
         stream.seek(0)
-        with Image.open(stream, formats=_FORMATS) as image:
+        with (
+            _one_large_at_a_time if size_bytes > _LARGE_BYTES else nullcontext(),
+            Image.open(stream, formats=_FORMATS) as image,
+        ):
             facts = _facts(image, facts)
+            _refuse_preview(image)
             rgb, box = _read(image, spec)
             return Pixels(ref, rgb, facts, box)
     except _RefusedError as refused:
@@ -149,10 +175,23 @@ def decode_stream(
 
 def _refuse_undecoded(ref: ImageRef, head: bytes) -> None:
     kind = sniff(head)
-    if kind in (None, "TIFF") and ref.path.suffix.lower() in RAW_EXTENSIONS:
+    extension = ref.path.suffix.lower()
+    if kind in (None, "TIFF") and extension in RAW_EXTENSIONS:
         kind = "RAW"
+    if extension == ".jxl" and head.startswith(JXL_CODESTREAM):
+        kind = "JXL"
     if kind in REMEDIES:
         raise _RefusedError("unsupported", REMEDIES[kind])
+
+
+def _refuse_preview(image: Image.Image) -> None:
+    """Camera raw files whatever they are called: the first image of most is a small preview."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
+    tags = image.tag_v2
+    # DNGVersion; or "a smaller version of another image" in the file, in a folder of images.
+    if 50706 in tags or (int(tags.get(254, 0)) & 1 and 330 in tags):
+        raise _RefusedError("unsupported", REMEDIES["RAW"])
 
 
 def _facts(image: Image.Image, facts: FileFacts) -> FileFacts:
@@ -176,11 +215,11 @@ def _read(image: Image.Image, spec: PreprocessSpec) -> tuple[npt.NDArray[np.uint
         scale = _reduction(image.size, draft_side(spec), (8, 4, 2))
         # Asked for this size, Pillow chooses exactly this scale.
         image.draft(None, (width // scale, height // scale))
-    if image.width * image.height <= _LARGE_PIXELS:
+    # A progressive JPEG is held at full size whatever the scale it comes out at.
+    held = width * height if image.info.get("progressive") else image.width * image.height
+    with _one_large_at_a_time if held > _LARGE_PIXELS else nullcontext():
         rgb = _rgb(image)
-    else:
-        with _one_large_at_a_time:
-            rgb = _rgb(image)
+        if rgb.width * rgb.height > _LARGE_PIXELS:
             factor = _reduction(rgb.size, 2 * draft_side(spec), range(64, 1, -1))
             rgb = rgb.reduce(factor)
             scale *= factor
@@ -250,6 +289,9 @@ def _from_wide(image: Image.Image) -> Image.Image:
         raise _RefusedError("unsupported", "floating-point samples; export it as 8 or 16 bit")
     wide = np.asarray(image).astype(np.uint32)
     grey = ((wide * 255 + highest // 2) // highest).clip(0, 255).astype(np.uint8)
+    clear = image.info.get("transparency")  # of a PNG: one grey, in its own 16 bits
+    if isinstance(clear, int):
+        grey[wide == clear] = 255
     return Image.fromarray(255 - grey if inverted else grey)
 
 

@@ -21,7 +21,7 @@ Reason = Literal[
     "not_an_image",  # named like a picture, but its content is of no known picture format
     "empty",  # zero bytes
     "truncated",  # the file ends before the picture does
-    "too_large",  # more pixels than the limit
+    "too_large",  # more bytes or pixels than the limit
     "too_small",  # a side of less than the smallest the model was made for
     "unsupported",  # a picture, in a form this program does not decode
     "unreadable",  # damaged: the decoder gave up

@@ -35,8 +35,9 @@ class CsvReport:
     """Rows for `path` in a temporary file beside it, renamed to `path` on leaving the `with`.
 
     So also when the scan is interrupted, or fails, after its first row: the rows so far are
-    kept. Before it there is nothing to keep, and an older report stays. Each row is handed to the operating system whole, so that even a killed process leaves
-    them in the temporary file. Raises ImgscanError, with the remedy, when the disk refuses.
+    kept. Before it there is nothing to keep, and an older report stays. Each row is handed to
+    the operating system whole, so that even a killed process leaves them in the temporary file.
+    Raises ImgscanError, with the remedy, when the disk refuses.
     """
 
     def __init__(self, path: Path, model: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from fakes import HALF, SPEC, BrightnessScorer, encoded, gradient, grey, save_grey
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from scanner import find, images
 from scanner.find import find_images
@@ -43,6 +43,11 @@ def bomb(width: int, height: int) -> bytes:
     )
 
 
+def _ftyp(*brands: bytes) -> bytes:
+    content = b"ftyp" + brands[0] + bytes(4) + b"".join(brands[1:])
+    return struct.pack(">I", len(content) + 4) + content
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -53,6 +58,10 @@ def bomb(width: int, height: int) -> bytes:
         ("photo.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "unsupported"),
         ("photo.jxl", b"\xff\x0a" + bytes(99), "unsupported"),
         ("photo.nef", b"II*\0\x08\0\0\0" + bytes(99), "unsupported"),
+        ("bare.jpeg", b"\xff\x0a" + bytes(99), "not_an_image"),
+        ("canon.tif", b"II*\0\x10\0\0\0CR\x02\0" + bytes(99), "unsupported"),
+        ("late.bin", _ftyp(b"isom", *[b"iso8"] * 20, b"heic"), "unsupported"),
+        ("not_its_own.bin", _ftyp(b"isom", b"iso8") + b"heic" + bytes(99), "not_an_image"),
         ("art.psd", b"8BPS\0\x01" + bytes(99), "unsupported"),
         ("huge.png", bomb(60_000, 60_000), "too_large"),
         ("large.png", bomb(20_000, 20_000), "too_large"),
@@ -105,6 +114,40 @@ def test_what_is_known_of_a_failed_file_is_kept(tmp_path: Path) -> None:
 def test_warnings_made_errors_do_not_change_the_reason(tmp_path: Path, side: int) -> None:
     (tmp_path / "large.png").write_bytes(bomb(side, side))
     assert failure(tmp_path / "large.png").reason == "too_large"
+
+
+def test_a_file_of_too_many_bytes_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images.hashlib, "file_digest", refuse(errno.EIO))
+    with (tmp_path / "sparse.webp").open("wb") as file:
+        file.write(b"RIFF\0\0\0\xc0WEBPVP8 ")
+        file.truncate(images.MAX_BYTES + 1)
+    failed = failure(tmp_path / "sparse.webp")
+    assert failed.reason == "too_large"
+    assert "1,073,741,825 bytes are more than the limit of 1,073,741,824" in failed.detail
+    assert (failed.facts.bytes, failed.facts.sha256) == (images.MAX_BYTES + 1, None)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [{50706: b"\x01\x04\0\0"}, {254: 1, 330: 8}],
+    ids=["DNG", "a preview before the photograph"],
+)
+def test_a_raw_file_that_is_called_tiff_is_refused(tmp_path: Path, tags: dict[int, object]) -> None:
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    for number, value in tags.items():
+        info.tagtype[number] = 1 if isinstance(value, bytes) else 4
+        info[number] = value
+    gradient((40, 40)).save(tmp_path / "a.tif", tiffinfo=info)
+    failed = failure(tmp_path / "a.tif")
+    assert (failed.reason, failed.facts.format) == ("unsupported", "TIFF")
+    assert "raw" in failed.detail
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_a_file_of_no_size_that_has_bytes_is_not_called_empty() -> None:
+    assert failure(Path("/proc/self/status")).reason == "not_an_image"
 
 
 def test_a_wrong_extension_is_no_failure(tmp_path: Path) -> None:

@@ -147,6 +147,12 @@ def test_sixteen_bits_become_eight_by_a_constant(kind: str, level: int) -> None:
     assert colour(encoded(image, kind)) == (level, level, level)
 
 
+def test_a_transparent_grey_of_sixteen_bits_is_white() -> None:
+    wide = np.full((32, 32), 1000, np.uint16)
+    assert colour(encoded(Image.fromarray(wide), "PNG", transparency=1000)) == (255, 255, 255)
+    assert colour(encoded(Image.fromarray(wide), "PNG", transparency=1001)) == (4, 4, 4)
+
+
 def test_sixteen_bit_white_is_zero_is_turned_round() -> None:
     image = Image.fromarray(np.full((32, 40), 90 * 257, np.uint16))
     assert colour(encoded(image, "TIFF", tiffinfo={262: 0})) == (165, 165, 165)
@@ -249,6 +255,46 @@ def test_a_huge_picture_is_reduced_on_arrival(monkeypatch: pytest.MonkeyPatch) -
     assert whole.rgb.shape == (603, 801, 3)
     apart = prepare(small.rgb, spec, small.box) - prepare(whole.rgb, spec)
     assert np.abs(apart).max() * 255 <= 1.01
+
+
+class Turns:
+    """The lock of large pictures, counting how often it was taken."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def __enter__(self) -> None:
+        self.taken += 1
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "taken"),
+    [({}, 0), ({"progressive": True}, 1)],
+    ids=["baseline", "progressive"],
+)
+def test_a_large_progressive_jpeg_takes_turns_at_any_scale(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, bool], taken: int
+) -> None:
+    """libjpeg holds all of it before the first row comes out."""
+    monkeypatch.setattr(images, "_LARGE_PIXELS", 300_000)
+    monkeypatch.setattr(images, "_one_large_at_a_time", turns := Turns())
+    spec = PreprocessSpec(size=16)
+    assert decoded(encoded(gradient((800, 600)), "JPEG", **options), spec).rgb.shape[0] == 75
+    assert turns.taken == taken
+
+
+def test_files_of_many_bytes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_LARGE_BYTES", 1000)
+    monkeypatch.setattr(images, "_one_large_at_a_time", turns := Turns())
+    small, large = encoded(grey(9), "PNG"), encoded(Image.effect_noise((64, 64), 60), "PNG")
+    assert len(small) < 1000 < len(large)
+    decoded(small)
+    assert turns.taken == 0
+    decoded(large)
+    assert turns.taken == 1
 
 
 def test_only_listed_formats_are_ever_tried() -> None:

@@ -49,6 +49,7 @@ def test_a_file_is_found_by_its_extension_or_by_its_content(tmp_path: Path) -> N
     (tmp_path / "by_extension.JPG").write_bytes(b"not a picture")
     (tmp_path / "neither.txt").write_text("BM, GIF and II* are the beginnings of some")
     (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "app.log").write_bytes(b"\xff\x0aa line\n")  # as a bare JPEG XL begins
     assert found(tmp_path) == [str(tmp_path / "by_content"), str(tmp_path / "by_extension.JPG")]
 
 
