@@ -23,7 +23,7 @@ from scanner.errors import UsageError
 from scanner.preprocess import PreprocessSpec
 from scanner.types import Failed
 from trainer.config import FitConfig
-from trainer.data import FAKE, REAL, Sample, load_samples, split_samples
+from trainer.data import FAKE, PARTS, REAL, Sample, load_samples, split_samples
 from trainer.facts import (
     PIXELS,
     SIZE,
@@ -104,9 +104,8 @@ def audit(
     splits = split_samples(
         samples, val_fraction=config.val_fraction, holdout=config.holdout, seed=config.seed
     )
-    split_of = {
-        sample.key: name for name in ("train", "val", "holdout") for sample in getattr(splits, name)
-    }
+    split_of = {s.key: str(s.split) for s in splits.left_out}
+    split_of |= {s.key: name for name in PARTS for s in getattr(splits, name)}
     with ThreadPoolExecutor(workers) as pool:
         say(f"reading {len(samples)} pictures")
         seen = list(pool.map(_look, samples))
@@ -129,7 +128,7 @@ def audit(
         duplicates=tuple(_duplicates(readable, split_of, thumbs)),
         counts={
             name: _by_class([s for s in readable if split_of[s.key] == name])
-            for name in ("train", "val", "holdout")
+            for name in (*PARTS, *sorted({str(s.split) for s in splits.left_out}))
         },
         failed=failed,
     )

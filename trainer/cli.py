@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +47,10 @@ def load_splits(
 ) -> Splits:
     """Read, check and split the data; says what was skipped and what is left.
 
-    To check is to decode every picture once, which fills `decoded`.
+    To check is to decode each picture of training and validation once, which fills `decoded`.
     """
     from trainer.data import (
+        across_splits,
         check_readable,
         describe,
         load_samples,
@@ -66,6 +68,9 @@ def load_splits(
         max_per_source=config.max_per_source,
         seed=config.seed,
     )
+    if twins := across_splits(splits):
+        some = "; ".join(f"{one.key} and {other.key}" for one, other in twins[:3])
+        say(f"warning: {len(twins)} files stand in two splits, which flatters the figures: {some}")
     used = (*splits.train, *splits.val)
     spec = config.preprocess((0, 0, 0), (1, 1, 1))
     if decoded is None:
@@ -90,12 +95,12 @@ def load_splits(
 
 
 def _without(splits: Splits, bad: set[str]) -> Splits:
-    from trainer.data import FAKE, REAL, Splits
+    from trainer.data import FAKE, REAL
 
     def kept(part: Sequence[Sample]) -> tuple[Sample, ...]:
         return tuple(s for s in part if str(Path(s.key)) not in bad)
 
-    left = Splits(kept(splits.train), kept(splits.val), splits.holdout)
+    left = replace(splits, train=kept(splits.train), val=kept(splits.val))
     if any({s.label for s in part} != {REAL, FAKE} for part in (left.train, left.val)):
         raise UsageError("too few readable pictures are left: a class is missing")
     return left

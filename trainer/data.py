@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,19 +15,24 @@ from scanner.types import Failed
 from trainer.samples import FAKE, FILE_COLUMNS, LABELS, REAL, Sample, load_samples
 
 __all__ = [
-    "FAKE", "FILE_COLUMNS", "LABELS", "REAL", "Sample", "Splits", "cap_per_source",
-    "check_readable", "describe", "draw_key", "load_samples", "refuse_contradictions",
-    "split_samples", "take_groups",
+    "FAKE", "FILE_COLUMNS", "LABELS", "REAL", "Sample", "Splits", "across_splits",
+    "cap_per_source", "check_readable", "describe", "draw_key", "load_samples",
+    "refuse_contradictions", "split_samples", "take_groups",
 ]  # fmt: skip
+PARTS = ("train", "val", "holdout")
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Disjoint parts of one data set; no group stands in two of them."""
+    """Disjoint parts of one data set; no group stands in two of the first three.
+
+    `left_out` is of splits that the data names and that a fit has no use for.
+    """
 
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
     holdout: tuple[Sample, ...]
+    left_out: tuple[Sample, ...] = ()
 
 
 def split_samples(
@@ -41,16 +47,21 @@ def split_samples(
     """Grouped, stratified by class and source, and the same for the same seed everywhere.
 
     A split named `holdout` is set aside whole. Where the data names a `val` split besides, it
-    is the validation set; else `val_fraction` of the groups are drawn. `fraction` takes a
-    part of both, again by groups.
+    is the validation set; else `val_fraction` of the groups are drawn. What is trained on is
+    the split `train` and pictures of none. `fraction` takes a part of both, again by groups.
+    Raises UsageError for a group that the data puts into two of these, and for a part that
+    lacks a class.
     """
     kept = [s for s in samples if s.split == holdout]
     rest = [s for s in samples if s.split != holdout]
-    if any(s.split == "val" for s in rest):
-        val = [s for s in rest if s.split == "val"]
-        train = [s for s in rest if s.split != "val"]
+    named = [s for s in rest if s.split == "val"]
+    train = [s for s in rest if s.split in ("train", None)]
+    unused = [s for s in rest if s.split not in ("train", "val", None)]
+    _refuse_torn_groups({"train": train, "val": named, "holdout": kept})
+    if named:
+        val = named
     else:
-        val, train = take_groups(rest, val_fraction, seed=seed, salt="val")
+        val, train = take_groups(train, val_fraction, seed=seed, salt="val")
     if fraction < 1:
         train, _ = take_groups(train, fraction, seed=seed, salt="sample")
         val, _ = take_groups(val, fraction, seed=seed, salt="sample")
@@ -60,9 +71,21 @@ def split_samples(
         if {s.label for s in part} != {REAL, FAKE}:
             raise UsageError(
                 f"the {name} set of {len(part)} pictures lacks a class; use more data, a larger "
-                "sample, or another val_fraction"
+                "sample, or another val_fraction" + (f" ({_unused_line(unused)})" if unused else "")
             )
-    return Splits(tuple(train), tuple(val), tuple(kept))
+    return Splits(tuple(train), tuple(val), tuple(kept), tuple(unused))
+
+
+def _refuse_torn_groups(parts: Mapping[str, Sequence[Sample]]) -> None:
+    home: dict[str, tuple[str, Sample]] = {}
+    for name, part in parts.items():
+        for sample in part:
+            other_name, other = home.setdefault(sample.group, (name, sample))
+            if other_name != name:
+                raise UsageError(
+                    f"group {sample.group} stands in two splits: {other.key} ({other_name}) and "
+                    f"{sample.key} ({name}); move one or name another group"
+                )
 
 
 def take_groups(
@@ -121,22 +144,36 @@ def check_readable(
 
 def refuse_contradictions(samples: Sequence[Sample]) -> None:
     """Raise UsageError if the same file (by content) stands in both classes."""
+    for one, other in _same_files(samples, {s.key: str(s.label) for s in samples}):
+        raise UsageError(f"{one.key} and {other.key} are the same file in both classes; remove one")
+
+
+def across_splits(splits: Splits) -> list[tuple[Sample, Sample]]:
+    """Pairs of the same file (by content) in two of train, val and holdout."""
+    part_of = {s.key: part for part in PARTS for s in getattr(splits, part)}
+    return list(_same_files([*splits.train, *splits.val, *splits.holdout], part_of))
+
+
+def _same_files(
+    samples: Sequence[Sample], mark_of: Mapping[str, str]
+) -> Iterator[tuple[Sample, Sample]]:
+    """Pairs of the same bytes and different marks; what cannot be read is passed over."""
     by_size: dict[int, list[Sample]] = defaultdict(list)
     for sample in samples:
-        length = sample.length if sample.offset >= 0 else sample.path.stat().st_size
-        by_size[length].append(sample)
+        with contextlib.suppress(OSError):  # decoding it will say why
+            length = sample.length if sample.offset >= 0 else sample.path.stat().st_size
+            by_size[length].append(sample)
     for same_size in by_size.values():
-        if len({s.label for s in same_size}) < 2:
+        if len({mark_of[s.key] for s in same_size}) < 2:
             continue
         seen: dict[str, Sample] = {}
         for sample in same_size:
-            with sample.open() as (stream, _):
-                digest = hashlib.sha256(stream.read()).hexdigest()
+            digest = sample.sha256()
+            if digest is None:
+                continue
             other = seen.setdefault(digest, sample)
-            if other.label != sample.label:
-                raise UsageError(
-                    f"{other.key} and {sample.key} are the same file in both classes; remove one"
-                )
+            if mark_of[other.key] != mark_of[sample.key]:
+                yield other, sample
 
 
 def _failure(sample: Sample, spec: PreprocessSpec) -> Failed | None:
@@ -145,9 +182,17 @@ def _failure(sample: Sample, spec: PreprocessSpec) -> Failed | None:
 
 
 def describe(splits: Splits, say: Callable[[str], None]) -> None:
-    """Say how many pictures of each class and how many sources each part holds."""
-    for name in ("train", "val", "holdout"):
+    """Say how many pictures of each class and sources each part holds, and what is in none."""
+    for name in PARTS:
         part: tuple[Sample, ...] = getattr(splits, name)
         counts = Counter(s.label for s in part)
         sources = len({(s.label, s.source) for s in part})
         say(f"{name:8s} {counts[REAL]:6d} real {counts[FAKE]:6d} fake {sources:4d} sources")
+    if splits.left_out:
+        say(_unused_line(splits.left_out))
+
+
+def _unused_line(samples: Sequence[Sample]) -> str:
+    counts = Counter(s.split for s in samples)
+    named = (f"{count} pictures of split {name}" for name, count in sorted(counts.items(), key=str))
+    return f"left out: {'; '.join(named)}"

@@ -183,7 +183,7 @@ class DecodedPictures:
                 self._digests[sample.key] = digest
             elif key is not None:
                 unknown.append((sample, key))
-        found = list(pool.map(lambda item: _digest(item[0]), unknown))
+        found = list(pool.map(lambda item: item[0].sha256(), unknown))
         new = [
             (sample, key, digest)
             for (sample, key), digest in zip(unknown, found, strict=True)
@@ -206,14 +206,6 @@ def _file_key(sample: Sample) -> FileKey | None:
         return None  # decoding it will say why
     length = sample.length if sample.offset >= 0 else state.st_size
     return str(sample.path.absolute()), sample.offset, length, state.st_mtime_ns
-
-
-def _digest(sample: Sample) -> str | None:
-    try:
-        with sample.open() as (stream, _):
-            return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-    except OSError:
-        return None
 
 
 def _write(path: Path, kept: Kept) -> bool:

@@ -9,7 +9,10 @@ members of .tar files.
 from __future__ import annotations
 
 import csv
+import errno
+import hashlib
 import io
+import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -71,8 +74,18 @@ class Sample:
                 yield stream, self.path.stat().st_size
         else:
             with self.path.open("rb") as archive:
+                if self.offset + self.length > os.fstat(archive.fileno()).st_size:
+                    raise OSError(errno.EIO, f"the archive ends before its member {self.key}")
                 archive.seek(self.offset)
                 yield io.BytesIO(archive.read(self.length)), self.length
+
+    def sha256(self) -> str | None:
+        """Of the file's bytes, in hexadecimal; None if they cannot be read."""
+        try:
+            with self.open() as (stream, _):
+                return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+        except OSError:
+            return None
 
     def decode(self, spec: PreprocessSpec) -> Pixels | Failed:
         """The same decoding that a scan does."""
@@ -151,26 +164,33 @@ def _from_manifest(manifest: Path) -> list[Sample]:
     except OSError as error:
         raise UsageError(f"{manifest}: {error.strerror}") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
+    try:
+        columns = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise UsageError(f"{manifest}: not a readable CSV: {error}") from None
     file_column = next((columns[name] for name in FILE_COLUMNS if name in columns), None)
     if file_column is None or "label" not in columns:
         raise UsageError(f"{manifest}: needs the columns file and label, has {list(columns)}")
-    members: dict[str, Sample] | None = None
+    members: dict[str, Sample | str] | None = None
     samples, seen = [], set()
-    for line, row in enumerate(reader, start=2):
+    for line, row in rows:
 
         def cell(name: str, row: dict[str, str] = row) -> str:
             return (row.get(columns.get(name, name)) or "").strip()
 
+        here = f"{manifest}, line {line}"
         key = (row.get(file_column) or "").strip()
         label = _class_of(cell("label"))
         if not key or label is None:
             raise UsageError(
-                f"{manifest}, line {line}: needs a file and a label of real or fake, not "
+                f"{here}: needs a file and a label of real or fake, not "
                 f"{key!r} and {cell('label')!r}"
             )
+        if Path(key).anchor or ".." in Path(key).parts:
+            raise UsageError(f"{here}: {key} leaves the manifest's folder; name files below it")
         if key in seen:
-            raise UsageError(f"{manifest}, line {line}: {key} stands in it twice")
+            raise UsageError(f"{here}: {key} stands in it twice")
         seen.add(key)
         split = _SPLIT_NAMES.get(cell("split").lower(), cell("split").lower() or None)
         sample = Sample(
@@ -179,27 +199,45 @@ def _from_manifest(manifest: Path) -> list[Sample]:
         if not sample.path.is_file():
             if members is None:
                 members = _tar_members(folder)
-            if key not in members:
-                raise UsageError(
-                    f"{manifest}, line {line}: no file {sample.path}, nor in a .tar beside it"
-                )
-            found = members[key]
+            found = members.get(key)
+            if found is None:
+                raise UsageError(f"{here}: no file {sample.path}, nor in a .tar beside it")
+            if isinstance(found, str):
+                raise UsageError(f"{here}: {key} {found}")
             sample = replace(sample, path=found.path, offset=found.offset, length=found.length)
         samples.append(sample)
     return samples
 
 
-def _tar_members(folder: Path) -> dict[str, Sample]:
-    """Where each regular file of the uncompressed .tar files in `folder` lies."""
-    members = {}
+def _tar_members(folder: Path) -> dict[str, Sample | str]:
+    """Where each regular file of the uncompressed .tar files in `folder` lies.
+
+    A string says why a member cannot be used, for the row that names it: of the two that stand
+    in two archives nobody can tell which is meant. Within one archive the last one counts.
+    """
+    members: dict[str, Sample | str] = {}
     for path in sorted(folder.glob("*.tar")):
+        inside: dict[str, Sample | str] = {}
         try:
             with tarfile.open(path, "r:") as archive:
                 for info in archive:
-                    if info.isreg():
-                        members[info.name.removeprefix("./")] = Sample(
+                    name = info.name.removeprefix("./")
+                    if info.issparse():
+                        inside[name] = (
+                            f"is a sparse member of {path.name}; pack it whole"
+                        )
+                    elif info.isreg():
+                        inside[name] = Sample(
                             info.name, 0, "", "", None, path, info.offset_data, info.size
                         )
         except (tarfile.TarError, OSError) as error:
             raise UsageError(f"{path}: not a readable .tar file: {error}") from None
+        end = path.stat().st_size
+        for name, member in inside.items():
+            other = members.get(name)
+            if isinstance(other, Sample):
+                member = f"stands in {other.path.name} and in {path.name}; remove one"
+            elif isinstance(member, Sample) and member.offset + member.length > end:
+                member = f"is cut off: {path.name} ends before it does"
+            members[name] = member
     return members

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image, ImageFilter
+from tiny_runs import make_data
 
 from scanner.errors import UsageError
 from trainer.audit import Audit, audit
@@ -302,3 +303,11 @@ def test_sums_of_pixels_see_blocks_blur_and_borders() -> None:
     assert facts["blurred"]["fine_detail"] < facts["sharp"]["fine_detail"]
     assert facts["blocks"]["blockiness"] > 3 * facts["sharp"]["blockiness"]
     assert facts["framed"]["flat_border"] == 0 < facts["sharp"]["flat_border"]
+
+
+def test_a_split_that_a_fit_leaves_out_is_audited_too(tmp_path: Path):
+    data = make_data(
+        tmp_path, {("real", "a"): 24, ("fake", "b"): 24}, ("train", "train", "val", "mine")
+    )
+    found = audit(data, load_config("conv-ae"), loaded_per_class=10)
+    assert found.counts["mine"] == (6, 6)

@@ -17,7 +17,9 @@ from trainer.data import (
     FAKE,
     REAL,
     Sample,
+    across_splits,
     check_readable,
+    describe,
     load_samples,
     refuse_contradictions,
     split_samples,
@@ -202,3 +204,116 @@ def test_quoted_manifest_cells_may_hold_commas_and_spaces(tmp_path: Path):
     with (tmp_path / "manifest.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([["file", "label"], ["a, b.png", "real"], ["c.png", "fake"]])
     assert [s.key for s in load_samples(tmp_path)] == ["a, b.png", "c.png"]
+
+
+def _of(split: str | None, group: str, label: int) -> Sample:
+    key = f"{split}-{group}-{label}"
+    return Sample(key, label, "s", group, split, Path("nowhere"))
+
+
+def _in_splits(*splits: str | None) -> list[Sample]:
+    """Ten pictures of each class in each of the splits, each a group of its own."""
+    return [_of(s, f"{s}-{i}-{c}", c) for s in splits for c in (REAL, FAKE) for i in range(10)]
+
+
+@pytest.mark.parametrize("other", ["val", "test"])
+def test_a_group_in_two_named_splits_is_refused_by_name(other: str):
+    samples = [*_in_splits("train", "val", "test"), _of("train", "g7", 0), _of(other, "g7", 0)]
+    with pytest.raises(UsageError, match=r"group g7 stands in two splits: train-g7-0 .*-g7-0"):
+        split_samples(samples, val_fraction=0.2)
+
+
+def test_only_train_and_unnamed_rows_are_trained_on():
+    """A split set aside for the end must not be learnt because another is held out."""
+    samples = _in_splits("train", None, "val", "test", "mine")
+    parts = split_samples(samples, val_fraction=0.2, holdout="mine")
+    assert {s.split for s in parts.train} == {"train", None}
+    assert {s.split for s in parts.val} == {"val"}
+    assert {s.split for s in parts.holdout} == {"mine"}
+    assert {s.split for s in parts.left_out} == {"test"}
+    drawn = split_samples(samples, val_fraction=0.2, holdout="val")
+    assert {s.split for s in (*drawn.train, *drawn.val)} == {"train", None}
+    said: list[str] = []
+    describe(parts, said.append)
+    assert said[-1] == "left out: 20 pictures of split test"
+
+
+def test_a_set_whose_splits_are_none_to_train_on_names_them():
+    with pytest.raises(UsageError, match="left out: 20 pictures of split a; 20 pictures of"):
+        split_samples(_in_splits("a", "b"), val_fraction=0.2)
+
+
+def test_the_same_file_in_two_splits_is_found(tmp_path: Path):
+    for split, value in (("train", 7), ("val", 7), ("test", 9)):
+        _picture(tmp_path / split / "real" / "a.png", value)
+        _picture(tmp_path / split / "fake" / "b.png", {"train": 1, "val": 2, "test": 3}[split])
+    parts = split_samples(load_samples(tmp_path), val_fraction=0.2)
+    (pair,) = across_splits(parts)
+    assert {s.key for s in pair} == {"train/real/a.png", "val/real/a.png"}
+
+
+def test_a_file_that_vanishes_meanwhile_ends_nothing(tmp_path: Path):
+    for name, value in (("real/a.png", 7), ("real/b.png", 8), ("fake/c.png", 9)):
+        _picture(tmp_path / name, value)
+    samples = load_samples(tmp_path)
+    (tmp_path / "real" / "a.png").unlink()
+    refuse_contradictions(samples)
+    assert [f.reason for f in check_readable(samples, SPEC)[1]] == ["unreadable"]
+
+
+@pytest.mark.parametrize("key", ["{}/a.png", "../a.png", "b/../../a.png"])
+def test_a_manifest_stays_in_its_folder(tmp_path: Path, key: str):
+    _picture(tmp_path / "a.png")
+    (tmp_path / "set" / "b").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"line 2: .* leaves the manifest's folder"):
+        load_samples(_manifest(tmp_path / "set", "file,label", f"{key.format(tmp_path)},real"))
+
+
+def test_a_manifest_that_is_no_csv_says_so(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"list\.csv: not a readable CSV: field larger than"):
+        load_samples(_manifest(tmp_path, "file,label", "x" * 200_000 + ",real"))
+
+
+def _tar(path: Path, *names: str, value: int = 0) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name in names:
+            _picture(path.parent / "loose.png", value)
+            archive.add(path.parent / "loose.png", name)
+    (path.parent / "loose.png").unlink()
+
+
+def test_a_name_in_two_archives_is_refused_where_a_row_means_it(tmp_path: Path):
+    _tar(tmp_path / "a.tar", "0.png", "README", "1.png")
+    _tar(tmp_path / "b.tar", "0.png", "README")
+    _manifest(tmp_path, "file,label", "1.png,real", "0.png,fake")
+    with pytest.raises(UsageError, match=r"line 3: 0\.png stands in a\.tar and in b\.tar"):
+        load_samples(tmp_path / "list.csv")
+
+
+def test_an_archive_cut_short_is_refused(tmp_path: Path):
+    _tar(tmp_path / "a.tar", "0.png")
+    with (tmp_path / "a.tar").open("r+b") as stream:
+        stream.truncate(600)  # the header, and not all of the picture
+    _manifest(tmp_path, "file,label", "0.png,real")
+    with pytest.raises(UsageError, match=r"a\.tar"):
+        load_samples(tmp_path / "list.csv")
+
+
+def test_a_sparse_member_is_refused(tmp_path: Path):
+    """What lies in the archive is a map of holes and the rest, not the picture."""
+    info = tarfile.TarInfo("0.png")
+    info.type = tarfile.GNUTYPE_SPARSE
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(info)
+    _manifest(tmp_path, "file,label", "0.png,real")
+    with pytest.raises(UsageError, match=r"0\.png is a sparse member of a\.tar"):
+        load_samples(tmp_path / "list.csv")
+
+
+def test_a_member_beyond_the_end_of_its_archive_is_unreadable_and_takes_no_memory(tmp_path: Path):
+    _tar(tmp_path / "a.tar", "0.png")
+    sample = Sample("0.png", REAL, "s", "g", None, tmp_path / "a.tar", 512, 2**62)
+    failed = sample.decode(SPEC)
+    assert isinstance(failed, Failed)
+    assert failed.reason == "unreadable"
+    assert "a.tar" in failed.detail

@@ -107,7 +107,7 @@ def twins(found: Audit) -> tuple[int, str]:
         for sample, split in ((d.first, d.first_split), (d.second, d.second_split))
         if split != "train"
     }
-    total = sum(sum(found.counts[name]) for name in ("val", "holdout"))
+    total = sum(sum(counts) for name, counts in found.counts.items() if name != "train")
     share = len(outside) / max(1, total)
     return len(outside), "LEAK" if share > SHARE_OF_LEAK else "weak leak" if outside else "ok"
 
