@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
 from collections.abc import Mapping
@@ -26,11 +27,13 @@ from typing import Any
 from scanner.errors import BundleError
 from scanner.onnx_guard import external_data_in
 from scanner.preprocess import PreprocessSpec
+from scanner.text import one_line
 
 SCHEMA_VERSION = 1
 REQUIRED_GRAPHS = ("encoder.onnx", "classifier.onnx")
 REQUIRED_FILES = (*REQUIRED_GRAPHS, "MODEL_CARD.md")
 OPTIONAL_FILES = ("decoder.onnx",)
+_ALL_FILES = ("bundle.json", *REQUIRED_FILES, *OPTIONAL_FILES)
 REQUIRED_POINTS = ("youden", "best_f1")
 LABELS = ("real", "fake")
 # A bound on what reading a foreign bundle may cost; far above any model that scans folders.
@@ -95,8 +98,12 @@ def read_bundle(path: Path) -> Bundle:
         raise
     except RecursionError:
         raise BundleError(f"{path}: bundle.json is nested too deeply") from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise BundleError(f"{path}: bundle.json is not valid: {_one_line(error)}") from None
+    except KeyError as error:
+        what = f"{error.args[0]!r} is missing"
+        raise BundleError(f"{path}: bundle.json is not valid: {what}") from None
+    except (ValueError, TypeError, OverflowError) as error:
+        what = one_line(error, 200)
+        raise BundleError(f"{path}: bundle.json is not valid: {what}") from None
     return bundle
 
 
@@ -136,11 +143,23 @@ def write_bundle(
 def replace_folder(finished: Path, target: Path) -> None:
     """Move the finished folder to `target`, swapping out an older bundle that stands there.
 
-    Only a folder that holds a bundle.json, or an empty one, is ever replaced.
+    Only an empty folder, or a bundle without anything else in it, is ever replaced. A link to
+    one stays, and what it leads to is replaced.
     """
+    if target.is_symlink() and not target.exists():
+        raise BundleError(f"{target}: a link that leads nowhere; name another --out")
+    target = target.resolve()
     if target.exists():
-        if not target.is_dir() or (any(target.iterdir()) and not (target / "bundle.json").exists()):
-            raise BundleError(f"{target}: exists and is no bundle; name another --out")
+        if not target.is_dir():
+            raise BundleError(f"{target}: exists and is no folder; name another --out")
+        entries = list(target.iterdir())
+        foreign = sorted(e.name for e in entries if e.name not in _ALL_FILES or not e.is_file())
+        if foreign:
+            raise BundleError(
+                f"{target}: holds {foreign[0]}, which is no part of a bundle; name another --out"
+            )
+        if entries and not (target / "bundle.json").exists():
+            raise BundleError(f"{target}: holds files and is no bundle; name another --out")
         old = target.with_name(f".{target.name}.old-{os.getpid()}")
         target.rename(old)
         try:
@@ -170,13 +189,15 @@ def _parse(path: Path, raw: Any, digest: str) -> Bundle:
         raise ValueError(f"labels must be {list(LABELS)}")
     spec = PreprocessSpec.from_dict(_object(raw, "preprocess"))
     thresholds = {
-        str(point): _number(value, f"threshold {point}")
+        point: _number(value, f"threshold {point[:40]!r}")
         for point, value in _object(raw, "thresholds").items()
     }
     for point in REQUIRED_POINTS:
         if point not in thresholds:
             raise ValueError(f"threshold {point!r} is missing")
     for point, value in thresholds.items():
+        if not re.fullmatch("[a-z0-9_.]{1,32}", point):
+            raise ValueError(f"the threshold's name {point[:40]!r} must be of a-z, 0-9, _ and .")
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"threshold {point!r} must lie in 0..1")
     operating_point = raw["operating_point"]
@@ -257,9 +278,3 @@ def _number(value: Any, what: str) -> float:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"{error.args[0]!r} is missing"
-    return " ".join(str(error).split())[:200]

@@ -133,8 +133,7 @@ def show_summary(
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.reasons.most_common())
     rows.append(("Failed", f"{tally.failed:,}" + (f" ({reasons})" if reasons else "")))
     for failed in tally.first_failed:
-        path = printable(str(failed.ref.path))
-        rows.append(("", f"{path}: {failed.reason}: {printable(failed.detail)}"))
+        rows.append(("", f"{failed.ref.path}: {failed.reason}: {failed.detail}"))
     hidden = tally.failed - len(tally.first_failed)
     if hidden:
         rows.append(("", f"and {hidden:,} more" + ("" if report else "; --report lists them")))
@@ -142,14 +141,14 @@ def show_summary(
         links = "link" if symlinks == 1 else "links"
         rows.append(("Left out", f"{symlinks:,} symbolic {links}: they are not followed"))
     if report:
-        rows.append(("Report", printable(str(report))))
+        rows.append(("Report", str(report)))
     if interrupted:
         rows.append(("", "Interrupted: this is what there was so far."))
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
     for name, value in rows:
-        grid.add_row(name, Text(value))
+        grid.add_row(name, Text(printable(value)))
     _write([grid])
 
 

@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from scanner.bundle import Bundle
 from scanner.errors import BundleError, ImgscanError
+from scanner.text import one_line
 
 Device = Literal["auto", "cuda", "cpu"]
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -88,7 +89,7 @@ class Detector:
                         return
                 # onnxruntime raises its own classes, bare RuntimeError among them.
                 except (RuntimeError, BundleError) as error:
-                    problem = "CUDA failed on a trial batch: " + " ".join(str(error).split())[:160]
+                    problem = "CUDA failed on a trial batch: " + one_line(error)
         if required:
             raise ImgscanError(f"--device cuda: {problem}; {_CUDA_REMEDY}")
         if problem != "no NVIDIA driver was found" and _nvidia_driver_present():
@@ -112,7 +113,7 @@ class Detector:
             raise
         # onnxruntime's own exceptions share no base class with a public name.
         except Exception as error:  # noqa: BLE001
-            message = " ".join(str(error).split())[:200]
+            message = one_line(error, 200)
             raise BundleError(f"{self.bundle.path}: the graphs do not run: {message}") from None
         if shape != (2,):
             raise BundleError(f"{self.bundle.path}: two pictures gave {shape} scores")
@@ -135,7 +136,7 @@ def _session(bundle: Bundle, name: str, provider: str, threads: int | None) -> A
         return ort.InferenceSession(graph, options, providers=providers)
     # onnxruntime's own exceptions share no base class with a public name.
     except Exception as error:  # noqa: BLE001
-        message = " ".join(str(error).split())[:200]
+        message = one_line(error, 200)
         raise BundleError(f"{bundle.path / name}: onnxruntime cannot load it: {message}") from None
 
 

@@ -76,6 +76,12 @@ def test_a_folder_that_is_not_there_names_the_remedy(tmp_path: Path):
         ({"thresholds": {"youden": 0.5}}, "best_f1"),
         ({"thresholds": {"youden": 1.5, "best_f1": 0.5}}, "0..1"),
         ({"thresholds": {"youden": True, "best_f1": 0.5}}, "finite number"),
+        ({"thresholds": {"youden": 0.5, "best_f1": 0.5, "x\x1b[31m": 0.5}}, "name"),
+        ({"thresholds": {"youden": 0.5, "best_f1": 0.5, "n" * 33: 0.5}}, "name"),
+        ({"thresholds": {"youden": 0.5, "best_f1": 0.5, "": 0.5}}, "name"),
+        ({"thresholds": {"youden": 10**400, "best_f1": 0.5}}, "too large"),
+        ({"temperature": 10**400}, "too large"),
+        ({"preprocess": {"size": 32, "mean": [10**400, 0, 0]}}, "too large"),
         ({"operating_point": "fpr_1pct"}, "operating_point"),
         ({"temperature": 0}, "temperature"),
         ({"temperature": "1"}, "temperature"),
@@ -146,9 +152,40 @@ def test_replacing_never_deletes_a_folder_that_is_no_bundle(tmp_path: Path):
     finished.mkdir()
     photos.mkdir()
     (photos / "holiday.jpg").write_bytes(b"precious")
-    with pytest.raises(BundleError, match="no bundle"):
+    with pytest.raises(BundleError, match="no part of a bundle"):
         replace_folder(finished, photos)
     assert (photos / "holiday.jpg").read_bytes() == b"precious"
+
+
+def test_replacing_never_deletes_a_file_that_lies_beside_a_bundle(folder: Path, tmp_path: Path):
+    finished = Path(shutil.copytree(folder, tmp_path / "new"))
+    (folder / "thesis.docx").write_bytes(b"precious")
+    with pytest.raises(BundleError, match=r"holds thesis\.docx"):
+        replace_folder(finished, folder)
+    assert (folder / "thesis.docx").read_bytes() == b"precious"
+    (folder / "thesis.docx").unlink()
+    (folder / "bundle.json").unlink()
+    with pytest.raises(BundleError, match="is no bundle"):
+        replace_folder(finished, folder)
+
+
+def test_replacing_goes_through_a_link(folder: Path, tmp_path: Path):
+    finished = Path(shutil.copytree(folder, tmp_path / "new"))
+    (finished / "MODEL_CARD.md").write_text("newer")
+    link = tmp_path / "link"
+    link.symlink_to("bundle")
+    replace_folder(finished, link)
+    assert link.is_symlink()
+    assert (folder / "MODEL_CARD.md").read_text() == "newer"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bundle", "link"]
+
+
+def test_replacing_refuses_a_link_that_leads_nowhere(tmp_path: Path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "link").symlink_to("gone")
+    with pytest.raises(BundleError, match="leads nowhere"):
+        replace_folder(tmp_path / "new", tmp_path / "link")
+    assert not (tmp_path / "gone").exists()
 
 
 def test_replacing_swaps_an_older_bundle(folder: Path, tmp_path: Path):
