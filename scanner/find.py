@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scanner.errors import UsageError
 from scanner.formats import HEAD_BYTES, KNOWN_EXTENSIONS, sniff
 from scanner.types import Failed, ImageRef, Reason
+
+_WINDOWS = os.name == "nt"
+_MOUNT_POINT = 0xA0000003  # stat.IO_REPARSE_TAG_MOUNT_POINT, which other systems lack
 
 
 @dataclass(slots=True)
@@ -34,8 +38,8 @@ def find_images(
     Raises UsageError, before anything is scanned, for a root that does not exist or is neither
     a file nor a folder.
     """
-    modes = [_root_mode(root) for root in roots]
-    return _find(roots, modes, counts or WalkCounts())
+    infos = [_root_info(root) for root in roots]
+    return _find(roots, infos, counts or WalkCounts())
 
 
 def open_regular(path: Path) -> tuple[int, int]:
@@ -71,44 +75,87 @@ def failed_to_open(path: Path, error: OSError) -> Failed:
     return Failed(ImageRef(path), reason, error.strerror or type(error).__name__)
 
 
-def _root_mode(root: Path) -> int:
+def _root_info(root: Path) -> os.stat_result:
     try:
-        mode = root.stat().st_mode
+        info = root.stat()
     except FileNotFoundError:
         raise UsageError(f"{root}: no such file or folder") from None
     except OSError as error:
         raise UsageError(f"{root}: {error.strerror or 'cannot be read'}") from None
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    if not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)):
         raise UsageError(f"{root}: neither a file nor a folder (a device, pipe or socket)")
-    return mode
+    return info
+
+
+class _Roots:
+    """Which of the roots have been met, by whatever spelling.
+
+    No link is followed below a root, so a path there is its root's real path plus names, and
+    only what is itself a root can be met twice: no set of all files seen is needed. A folder is
+    told by its number in the file system. A file may have many names, of which each counts; its
+    number only tells whether two spellings that differ in case or in how accents are composed
+    are one name to the file system.
+    """
+
+    def __init__(self, reals: Sequence[str], infos: Sequence[os.stat_result]) -> None:
+        self._folders: set[object] = set()
+        self._files: set[str] = set()
+        self._met: set[object] = set()
+        for real, info in zip(reals, infos, strict=True):
+            if stat.S_ISDIR(info.st_mode):
+                self._folders.add(_number(info, real))
+            else:
+                self._files.add(_folded(real))
+
+    def first_time(self, real: str, info: os.stat_result) -> bool:
+        """Whether the folder or file at `real` has not been met; from now on it has."""
+        if stat.S_ISDIR(info.st_mode):
+            key: object = _number(info, real)
+            if key not in self._folders:
+                return True
+        else:
+            key = (_folded(real), _number(info, real))
+        if key in self._met:
+            return False
+        self._met.add(key)
+        return True
+
+    def names_file(self, real: str) -> bool:
+        """Whether a root may be the file at `real`."""
+        return bool(self._files) and _folded(real) in self._files
+
+
+def _number(info: os.stat_result, real: str) -> object:
+    # Some file systems have no numbers.
+    return (info.st_dev, info.st_ino) if info.st_ino else real
+
+
+def _folded(real: str) -> str:
+    return unicodedata.normalize("NFC", real).casefold()
 
 
 def _find(
-    roots: Sequence[Path], modes: Iterable[int], counts: WalkCounts
+    paths: Sequence[Path], infos: Sequence[os.stat_result], counts: WalkCounts
 ) -> Iterator[ImageRef | Failed]:
-    # No link is followed below a root, so a path there is its root's real path plus names, and
-    # overlapping roots can be told by comparing texts: no set of all files seen is needed.
-    real_roots = [os.path.realpath(root) for root in roots]
-    wanted = set(real_roots)
-    done: set[str] = set()
-    for root, real, mode in zip(roots, real_roots, modes, strict=True):
-        if real in done:
-            continue
-        done.add(real)
-        if stat.S_ISREG(mode):
-            yield ImageRef(root)
-        else:
-            yield from _walk(root, real, wanted, done, counts)
+    reals = [os.path.realpath(path) for path in paths]
+    roots = _Roots(reals, infos)
+    for path, real, info in zip(paths, reals, infos, strict=True):
+        if stat.S_ISDIR(info.st_mode):
+            yield from _walk(path, real, roots, counts)
+        elif roots.first_time(real, info):
+            yield ImageRef(path)
 
 
 def _walk(
-    root: Path, real_root: str, wanted: set[str], done: set[str], counts: WalkCounts
+    root: Path, real_root: str, roots: _Roots, counts: WalkCounts
 ) -> Iterator[ImageRef | Failed]:
     # (folder, its real path, the names in it still to visit)
     stack: list[tuple[Path, str, Iterator[tuple[str, bool]]]] = []
 
     def enter(folder: Path, real: str) -> Failed | None:
         try:
+            if not roots.first_time(real, folder.stat()):
+                return None
             names = _listing(folder, counts)
         except OSError as error:
             return failed_to_open(folder, error)
@@ -126,17 +173,21 @@ def _walk(
             continue
         name, is_folder = entry
         path = folder / name
-        real = os.path.join(real_folder, name)  # noqa: PTH118 - a str, as in `wanted`
-        named = real in wanted
-        if named:
-            if real in done:
-                continue
-            done.add(real)
+        real = os.path.join(real_folder, name)  # noqa: PTH118 - a str, as its root's
         if is_folder:
             failed = enter(path, real)
             if failed is not None:
                 yield failed
-        elif named or os.path.splitext(name)[1].lower() in KNOWN_EXTENSIONS:  # noqa: PTH122
+            continue
+        named = roots.names_file(real)
+        if named:
+            try:
+                if not roots.first_time(real, path.lstat()):
+                    continue
+            except OSError as error:
+                yield failed_to_open(path, error)
+                continue
+        if named or os.path.splitext(name)[1].lower() in KNOWN_EXTENSIONS:  # noqa: PTH122
             yield ImageRef(path)
         else:
             found = _by_content(path)
@@ -149,7 +200,7 @@ def _listing(folder: Path, counts: WalkCounts) -> list[tuple[str, bool]]:
     names = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_symlink():
+            if entry.is_symlink() or _is_junction(entry):
                 counts.symlinks += 1
             elif entry.is_dir(follow_symlinks=False):
                 names.append((entry.name, True))
@@ -157,6 +208,14 @@ def _listing(folder: Path, counts: WalkCounts) -> list[tuple[str, bool]]:
                 names.append((entry.name, False))
     names.sort(key=lambda item: os.fsencode(item[0]))
     return names
+
+
+def _is_junction(entry: os.DirEntry[str]) -> bool:
+    """A link between folders that Windows does not call one; it may lead into a circle."""
+    if not _WINDOWS:
+        return False
+    tag = getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0)
+    return bool(tag == _MOUNT_POINT)
 
 
 def _by_content(path: Path) -> ImageRef | Failed | None:

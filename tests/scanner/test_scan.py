@@ -7,12 +7,14 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from fakes import HALF, BrightnessScorer, encoded, grey, save_grey
 
+from scanner import find
 from scanner import scan as scan_module
 from scanner.errors import ImgscanError, UsageError
 from scanner.find import WalkCounts, find_images
@@ -69,6 +71,55 @@ def test_overlapping_roots_give_each_file_once(tmp_path: Path) -> None:
     ]
     assert found(one, one, a) == [str(one), str(b / "2.png")]
     assert found(a, tmp_path / "to_a") == [str(one), str(b / "2.png")]
+
+
+def test_a_root_is_known_by_another_spelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where `Photos` and `photos`, or a composed and a bare accent, are one to the system."""
+    save_grey(tmp_path / "Caf\u00e9/sub/a.png", 0)
+    one = save_grey(tmp_path / "Caf\u00e9/b.png", 0).path
+    # Stands in for the file system's own second spelling: a link that realpath() leaves alone.
+    (tmp_path / "cafe\u0301").symlink_to("Caf\u00e9")
+    monkeypatch.setattr(find.os.path, "realpath", os.path.abspath)
+    other = tmp_path / "cafe\u0301"
+    both = [str(tmp_path / "Caf\u00e9" / name) for name in ("b.png", "sub/a.png")]
+    assert found(tmp_path / "Caf\u00e9", other, other / "sub") == both
+    assert found(one, other / "b.png") == [str(one)]
+    assert found(other / "sub", tmp_path / "Caf\u00e9") == [str(other / "sub/a.png"), str(one)]
+    assert found(other / "b.png", tmp_path / "Caf\u00e9") == [str(other / "b.png"), both[1]]
+
+
+def test_names_that_differ_in_case_and_hard_links_are_files_of_their_own(tmp_path: Path) -> None:
+    first = save_grey(tmp_path / "a.png", 0).path
+    os.link(first, tmp_path / "b.png")
+    save_grey(tmp_path / "A.png", 0)
+    names = [str(tmp_path / name) for name in ("a.png", "b.png", "A.png")]
+    assert found(*map(Path, names)) == names
+    assert sorted(found(first, tmp_path)) == sorted(names)
+
+
+def test_a_junction_is_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated: only Windows has them."""
+    for name in ("a/1.png", "junction/2.png"):
+        save_grey(tmp_path / name, 0)
+    monkeypatch.setattr(find, "_is_junction", lambda entry: entry.name == "junction")
+    counts = WalkCounts()
+    assert found(tmp_path, counts=counts) == [str(tmp_path / "a/1.png")]
+    assert counts.symlinks == 1
+
+
+@pytest.mark.parametrize(("tag", "junction"), [(0xA0000003, True), (0x9000001A, False), (0, False)])
+def test_a_junction_is_told_by_its_tag(
+    monkeypatch: pytest.MonkeyPatch, tag: int, junction: bool
+) -> None:
+    class Entry:
+        def stat(self, *, follow_symlinks: bool) -> object:
+            assert not follow_symlinks
+            return SimpleNamespace(st_reparse_tag=tag)
+
+    monkeypatch.setattr(find, "_WINDOWS", True)
+    assert find._is_junction(Entry()) is junction  # type: ignore[arg-type]
 
 
 def test_links_on_the_way_are_counted_and_not_followed(tmp_path: Path) -> None:
