@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import ndtr
-from sklearn.metrics import precision_recall_curve
+from sklearn.metrics import precision_recall_curve, roc_auc_score
 
 from trainer.config import FitConfig
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+TEMPERATURES = (0.05, 20.0)  # the least and the highest that is tried
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """P(fake) = sigmoid((logit + shift) / temperature); `thresholds` apply to it."""
+    """P(fake) = sigmoid((logit + shift) / temperature); `thresholds` apply to it.
+
+    `warnings`: why the scores should not be relied on.
+    """
 
     temperature: float
     thresholds: dict[str, float]
     shift: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 def probabilities(logits: Array, temperature: float) -> Array:
@@ -53,11 +59,29 @@ def calibrate(logits: Array, labels: Labels, prior: float | None = None) -> Cali
         temperature, shift = fit_to_prior(logits, labels, prior)
         weights = prior_weights(labels, prior)
     p = probabilities(logits + shift, temperature)
+    youden = youden_threshold(p, labels)
     return Calibration(
         temperature,
-        {"youden": youden_threshold(p, labels), "best_f1": best_f1_threshold(p, labels, weights)},
+        {"youden": youden, "best_f1": best_f1_threshold(p, labels, weights)},
         shift,
+        tuple(_doubts(p, labels, temperature, youden)),
     )
+
+
+def _doubts(p: Array, labels: Labels, temperature: float, youden: float) -> Iterator[str]:
+    low, high = TEMPERATURES
+    if not 1.01 * low < temperature < 0.99 * high:
+        yield (
+            f"temperature {temperature:.3g} is at the end of what is tried, {low:g}..{high:g}: "
+            "P(fake) is not calibrated"
+        )
+    j = float((p[labels == 1] >= youden).mean() - (p[labels == 0] >= youden).mean())
+    auc = float(roc_auc_score(labels, p))
+    if j <= 0 or auc <= 0.5:
+        yield (
+            f"on the validation pictures the model is no better than chance (AUC {auc:.3f}, "
+            f"Youden's J {j:.3f})"
+        )
 
 
 def prior_weights(labels: Labels, prior: float) -> Array:
@@ -86,7 +110,7 @@ def fit_to_prior(logits: Array, labels: Labels, prior: float) -> tuple[float, fl
         return float(np.sum(weights * np.logaddexp(0.0, -margin))), gradient
 
     start = np.array([1.0, np.log(prior / (1 - prior))])
-    bounds = [(0.05, 20.0), (-20 * scale - 20, 20 * scale + 20)]
+    bounds = [(1 / TEMPERATURES[1], 1 / TEMPERATURES[0]), (-20 * scale - 20, 20 * scale + 20)]
     options = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 500}
     best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     return float(1 / best.x[0]), float(best.x[1] / best.x[0])
@@ -100,7 +124,7 @@ def fit_temperature(logits: Array, labels: Labels) -> float:
     def loss(log_t: float) -> float:
         return float(np.sum(weights * np.logaddexp(0.0, -signs * logits / np.exp(log_t))))
 
-    best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    best = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
     return float(np.exp(best.x))
 
 

@@ -96,6 +96,7 @@ def conclude(
         "epoch": best["epoch"] + 1,
         "temperature": calibration.temperature,
         "thresholds": calibration.thresholds,
+        "warnings": list(calibration.warnings),
         # J is blind to how rare fakes are: at 10 real pictures to one, half of what it calls
         # fake may be real. F1 is fitted at the stated share.
         "operating_point": "youden" if config.prior is None else "best_f1",

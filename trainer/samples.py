@@ -223,9 +223,7 @@ def _tar_members(folder: Path) -> dict[str, Sample | str]:
                 for info in archive:
                     name = info.name.removeprefix("./")
                     if info.issparse():
-                        inside[name] = (
-                            f"is a sparse member of {path.name}; pack it whole"
-                        )
+                        inside[name] = f"is a sparse member of {path.name}; pack it whole"
                     elif info.isreg():
                         inside[name] = Sample(
                             info.name, 0, "", "", None, path, info.offset_data, info.size

@@ -101,3 +101,20 @@ def test_calibrate_fits_thresholds_to_calibrated_scores(scored):
     p = probabilities(logits, found.temperature)
     assert found.thresholds["youden"] == youden_threshold(p, labels)
     assert found.thresholds["best_f1"] == best_f1_threshold(p, labels)
+
+
+def test_a_model_that_is_no_better_than_chance_is_warned_of(scored):
+    logits, labels = scored[0][:400], scored[1][:400]
+    assert calibrate(logits, labels).warnings == ()
+    (bound, chance) = calibrate(-logits, labels).warnings
+    assert "temperature 20" in bound
+    assert "no better than chance" in chance
+    for prior in (0.1, 0.5):
+        assert "no better than chance" in calibrate(-logits, labels, prior).warnings[-1]
+
+
+def test_a_temperature_that_stops_at_its_bound_is_warned_of(scored):
+    logits, labels = scored[0][:400], scored[1][:400]
+    for factor, bound in ((1e-4, "0.05"), (1e4, "20")):
+        (warning,) = calibrate(factor * logits, labels).warnings
+        assert f"temperature {bound}" in warning

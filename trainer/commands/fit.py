@@ -186,6 +186,7 @@ def result_lines(out: Path, result: dict[str, Any]) -> str:
             if rare
             else ""
         )
+        + "".join(f"warning: {warning}\n" for warning in result["warnings"])
         + f"temperature {result['temperature']:.3f}, best-F1 threshold "
         f"{result['thresholds']['best_f1']:.4f}\n"
         f"run in {out}: next `trainer evaluate {out} --data ...` or "
