@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 # What is heavy (numpy, Pillow, onnxruntime, rich) is imported where it is used, so that --help
 # and a mistyped option answer at once.
@@ -35,17 +35,32 @@ Exit status:
   130  interrupted; the rows so far are in the report"""
 
 
+class _PathType(click.Path):
+    """A path that is not empty: Python takes "" for the working directory."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        if not os.fspath(value):
+            what = param.opts[0] if isinstance(param, click.Option) else "PATH"
+            raise UsageError(f"{what} is empty; the working directory is .")
+        return super().convert(value, param, ctx)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
-@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, metavar="PATH...", type=_PathType())
 @click.option(
     "--report",
-    type=click.Path(path_type=Path),
+    type=_PathType(),
     metavar="FILE.csv",
     help="Write a row for every file; the extension names the format.",
 )
 @click.option("--threshold", type=float, help="Call it fake from this P(fake), 0 to 1.")
 @click.option("--operating-point", metavar="NAME", help="Use this threshold of the model's.")
-@click.option("--model", type=click.Path(path_type=Path), help="A bundle's folder.")
+@click.option("--model", type=_PathType(), help="A bundle's folder.")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cuda", "cpu"]),
@@ -150,19 +165,25 @@ def imgscan(
     elif not tally.scanned:
         _complain("there are no pictures in what was given")
     if tally.scanned and not quiet:
-        with _printing():
-            if tally.surest:
-                show_suspects(tally, report)
-            show_summary(
-                tally,
-                seconds=progress.seconds,
-                device=detector.device,
-                model=model_name,
-                point=point,
-                symlinks=counts.symlinks,
-                report=report,
-                interrupted=interrupted,
-            )
+        try:
+            with _printing():
+                if tally.surest:
+                    show_suspects(tally, report)
+                show_summary(
+                    tally,
+                    seconds=progress.seconds,
+                    device=detector.device,
+                    model=model_name,
+                    point=point,
+                    symlinks=counts.symlinks,
+                    report=report,
+                    interrupted=interrupted,
+                )
+        except ImgscanError as error:
+            # What was interrupted was that first; with --exit-zero, that it ran is what counts.
+            if not (interrupted or exit_zero):
+                raise
+            _complain(str(error))
     if interrupted:
         return INTERRUPTED
     return 0 if exit_zero else _exit_status(tally)

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -65,7 +66,8 @@ class ScanProgress:
     ) -> None:
         self._ended = time.monotonic()
         self._stop.set()
-        self._bar.stop()
+        with suppress(OSError):  # the terminal was closed
+            self._bar.stop()
 
     @property
     def seconds(self) -> float:

@@ -82,6 +82,9 @@ def test_exit_codes_tell_what_was_found(tmp_path: Path, tiny_bundle: Bundle) -> 
         (["--operating-point", "fpr1", "."], "there are best_f1, youden"),
         (["--report", "out.xlsx", "."], ".csv"),
         (["--report", "nowhere/out.csv", "."], "nowhere/out.csv: cannot be written"),
+        ([""], "PATH is empty"),
+        (["--report", "", "."], "--report is empty"),
+        (["--model", "", "."], "--model is empty"),
         (["gone\x1b[31m"], r"gone\x1b[31m: no such file or folder"),
     ],
 )
@@ -213,6 +216,40 @@ def test_a_closed_pipe_is_quiet(tmp_path: Path, tiny_bundle: Bundle) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_version_that_cannot_be_printed_is_no_suspect() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "--version"],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert done.stderr == "imgscan: the version cannot be printed: No space left on device\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_with_exit_zero_a_full_disk_behind_stdout_does_not_undo_the_scan(
+    tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    save_grey(tmp_path / "a.png", 250)
+    command = [*COMMAND, "--model", str(tiny_bundle.path), "--device", "cpu", "--exit-zero"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, str(tmp_path), "--report", str(tmp_path / "out.csv")],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, len(rows_of(tmp_path / "out.csv"))) == (0, 1)
+    assert "cannot be printed" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_behind_stdout_is_told(tmp_path: Path, tiny_bundle: Bundle) -> None:
     save_grey(tmp_path / "a.png", 250)
     command = [*COMMAND, "--model", str(tiny_bundle.path), "--device", "cpu", str(tmp_path)]
@@ -274,6 +311,13 @@ class Terminal:
             assert time.monotonic() < end, self.seen[-2000:]
             self._read(0.2)
 
+    def hang_up(self) -> int:
+        """Close the terminal, as a person does, and wait."""
+        os.close(self._ours)
+        self._ours = os.open(os.devnull, os.O_RDONLY)
+        self.process.send_signal(signal.SIGHUP)
+        return self.process.wait(30)
+
     def wait(self) -> int:
         end = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < end:
@@ -319,6 +363,58 @@ def test_interrupting_leaves_a_valid_partial_report(
     assert list(tmp_path.iterdir()) == [report]
     assert "Interrupted" in terminal.seen
     assert "Traceback" not in terminal.seen
+
+
+def test_a_closed_terminal_is_an_interruption(
+    tmp_path: Path, many: Path, tiny_bundle: Bundle
+) -> None:
+    report = tmp_path / "out.csv"
+    with Terminal(many, "--report", report, model=tiny_bundle) as terminal:
+        terminal.read_until(r"[1-9]\d+/(3000|\?)")
+        assert terminal.hang_up() == 130
+    assert 0 < len(rows_of(report)) < 3000
+    assert list(tmp_path.iterdir()) == [report]
+
+
+_STUCK = """
+import sys, time
+from scanner import scan
+from scanner.__main__ import main
+
+def stuck(*args):
+    print("reading", file=sys.stderr, flush=True)
+    time.sleep(120)  # like a disk that does not answer
+
+scan.decode = stuck
+sys.exit(main())
+"""
+
+
+def test_a_file_that_is_still_being_read_does_not_hold_up_an_interruption(
+    tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    save_grey(tmp_path / "a.png", 250)
+    report = tmp_path / "out.csv"
+    report.write_text("older")
+    options = ["--model", str(tiny_bundle.path), "--device", "cpu", "--report", str(report)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _STUCK, *options, str(tmp_path)],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "reading\n"
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(30) == 130
+    assert time.monotonic() - start < 10
+    assert rest == "imgscan: interrupted\n"
+    assert report.read_text() == "older"  # which no row has come to replace
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "out.csv"]
 
 
 def test_a_killed_scan_leaves_its_rows_in_the_temporary_file(
