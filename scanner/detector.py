@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ import onnxruntime as ort
 from scanner.bundle import Bundle
 from scanner.errors import BundleError, ImgscanError
 from scanner.text import one_line
+from scanner.verdict import probabilities
 
 Device = Literal["auto", "cuda", "cpu"]
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -30,23 +33,19 @@ class Detector:
     through it. `note` says in one line why a CUDA that is present was not used.
     """
 
-    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
         self.bundle = bundle
         self.note: str | None = None
         self.device = "cpu"
         if device != "cpu":
-            self._try_cuda(required=device == "cuda", threads=threads)
+            self._try_cuda(required=device == "cuda")
         if self.device == "cpu":
-            self._load(_CPU, threads)
+            self._load(_CPU)
             self._probe()
 
     def score(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """float32 [B, V, 3, S, S] -> calibrated P(fake), float64 [B]."""
-        logits = self.logits(batch)
-        # exp of a large positive number overflows; of a large negative one it does not.
-        z = np.clip(logits / self.bundle.temperature, -60.0, 60.0)
-        p: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-z))
-        return p
+        return probabilities(self.logits(batch), self.bundle.temperature)
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """float32 [B, V, 3, S, S] -> uncalibrated logit, float64 [B], mean over the views."""
@@ -67,7 +66,7 @@ class Detector:
         (features,) = self._encoder.run(None, {self._encoder_input: pixels})
         return np.asarray(features, np.float32)
 
-    def _try_cuda(self, *, required: bool, threads: int | None) -> None:
+    def _try_cuda(self, *, required: bool) -> None:
         problem = None
         if _CUDA not in ort.get_available_providers():
             problem = "this onnxruntime has no CUDA provider"
@@ -75,30 +74,33 @@ class Detector:
             # The wheels of the [cuda] extra are not on the loader's path until this is called.
             preload = getattr(ort, "preload_dlls", None)
             if preload is not None and _nvidia_driver_present():
-                preload()
+                # It prints what it could not load, to stdout, which is for data only.
+                with redirect_stdout(io.StringIO()):
+                    preload()
             if not _nvidia_driver_present():
                 problem = "no NVIDIA driver was found"
             else:
                 try:
-                    self._load(_CUDA, threads)
+                    self._load(_CUDA)
                     if _CUDA not in self._encoder.get_providers():
                         problem = "the CUDA provider could not be loaded"
                     else:
-                        self._probe()
                         self.device = "cuda"
+                        self._probe()
                         return
                 # onnxruntime raises its own classes, bare RuntimeError among them.
-                except (RuntimeError, BundleError) as error:
+                except (RuntimeError, ImgscanError) as error:
+                    self.device = "cpu"
                     problem = "CUDA failed on a trial batch: " + one_line(error)
         if required:
             raise ImgscanError(f"--device cuda: {problem}; {_CUDA_REMEDY}")
         if problem != "no NVIDIA driver was found" and _nvidia_driver_present():
             self.note = f"running on the CPU: {problem}; {_CUDA_REMEDY}"
 
-    def _load(self, provider: str, threads: int | None) -> None:
-        self._encoder = _session(self.bundle, "encoder.onnx", provider, threads)
+    def _load(self, provider: str) -> None:
+        self._encoder = _session(self.bundle, "encoder.onnx", provider)
         self._encoder_input = _only_input(self._encoder, self.bundle.path / "encoder.onnx", rank=4)
-        self._classifier = _session(self.bundle, "classifier.onnx", provider, threads)
+        self._classifier = _session(self.bundle, "classifier.onnx", provider)
         self._classifier_input = _only_input(
             self._classifier, self.bundle.path / "classifier.onnx", rank=2
         )
@@ -119,7 +121,7 @@ class Detector:
             raise BundleError(f"{self.bundle.path}: two pictures gave {shape} scores")
 
 
-def _session(bundle: Bundle, name: str, provider: str, threads: int | None) -> Any:
+def _session(bundle: Bundle, name: str, provider: str) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what matters is raised; the rest is noise on stderr
     # A second fence behind onnx_guard: nothing but ONNX is what the guard read, and weights in
@@ -128,8 +130,6 @@ def _session(bundle: Bundle, name: str, provider: str, threads: int | None) -> A
     options.add_session_config_entry(_EXTERNAL_FOLDER, os.devnull)
     # Idle inference threads would spin on the cores that decode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if threads is not None:
-        options.intra_op_num_threads = threads
     providers = [provider] if provider == _CPU else [provider, _CPU]
     graph = bundle.graph(name)
     try:

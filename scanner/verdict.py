@@ -1,10 +1,13 @@
-"""From a score to a verdict, at a named operating point."""
+"""From a logit to a probability, and to a verdict at a named operating point."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from scanner.errors import UsageError
 from scanner.types import FileFacts, ImageRef, Verdict
@@ -30,6 +33,14 @@ class OperatingPoint:
 
     name: str
     threshold: float
+
+
+def probabilities(logits: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
+    """Calibrated P(fake) in [0, 1] of logits, any shape (Guo et al., 2017)."""
+    # exp of a large positive number overflows; of a large negative one it does not.
+    z = np.clip(logits / temperature, -60.0, 60.0)
+    p: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-z))
+    return p
 
 
 def operating_point(

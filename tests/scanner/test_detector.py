@@ -76,6 +76,48 @@ def test_auto_falls_back_to_the_cpu_when_the_provider_does_not_load(
     assert detector.score(_flat(1.0))[0] > 0.99
 
 
+def _cuda_seems_there(monkeypatch, preload=lambda: None) -> None:
+    """Sessions that say they run on CUDA, and run on the CPU."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+    monkeypatch.setattr("scanner.detector._nvidia_driver_present", lambda: True)
+    monkeypatch.setattr(ort, "preload_dlls", preload, raising=False)
+    session = ort.InferenceSession
+
+    class OnCuda(session):
+        def __init__(self, graph, options, providers) -> None:
+            self.asked = providers
+            super().__init__(graph, options, ["CPUExecutionProvider"])
+
+        def get_providers(self):
+            return self.asked
+
+    monkeypatch.setattr(ort, "InferenceSession", OnCuda)
+
+
+def test_auto_falls_back_to_the_cpu_when_cuda_answers_with_no_number(
+    tiny_bundle: Bundle, monkeypatch
+):
+    _cuda_seems_there(monkeypatch)
+    features = Detector.features
+
+    def broken(self, pixels):
+        return features(self, pixels) * (np.nan if self.device == "cuda" else 1)
+
+    monkeypatch.setattr(Detector, "features", broken)
+    detector = Detector(tiny_bundle, device="auto")
+    assert detector.device == "cpu"
+    assert detector.note is not None
+    assert "not a number on device cuda" in detector.note
+    with pytest.raises(ImgscanError, match="--device cuda: CUDA failed on a trial batch"):
+        Detector(tiny_bundle, device="cuda")
+
+
+def test_loading_the_cuda_libraries_prints_nothing(tiny_bundle: Bundle, monkeypatch, capsys):
+    _cuda_seems_there(monkeypatch, preload=lambda: print("Failed to load libcudnn"))
+    assert Detector(tiny_bundle, device="auto").device == "cuda"
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not Path("/dev/nvidiactl").exists(), reason="no NVIDIA device")
 def test_cuda_agrees_with_the_cpu(tiny_bundle: Bundle):
