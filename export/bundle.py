@@ -61,6 +61,7 @@ def export_run(
         training = {
             "config": config.to_dict(),
             **{key: result[key] for key in ("epoch", "seconds", "device", "torch")},
+            **({"experts": result["experts"]} if "experts" in result else {}),
         }
         content: dict[str, Any] = {
             "name": name,

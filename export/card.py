@@ -33,6 +33,7 @@ def model_card(
         f"- Preset `{config['preset']}`: encoder {config['encoder']}"
         f" ({_trained(config['unfrozen'])}), decoder {config['decoder']}, head "
         f"{' -> '.join(str(n) for n in [*config['head'], 1])}",
+        *_experts(training),
         f"- Losses: reconstruction {config['reconstruction']}, classification "
         f"{config['classification']}; best of {config['epochs']} epochs was {training['epoch']}; "
         f"{training['seconds'] / 60:.0f} minutes on {training['device']} (torch "
@@ -69,6 +70,19 @@ def model_card(
         ),
     ]
     return "\n".join(lines)
+
+
+def _experts(training: Mapping[str, Any]) -> list[str]:
+    experts = training.get("experts")
+    if not experts:
+        return []
+    shares = "; ".join(
+        f"{row['name']}, {row['training']['share']:.0%} of the pictures" for row in experts
+    )
+    return [
+        f"- {len(experts)} experts, each a head and a decoder of its own, chosen by the nearest "
+        f"centroid of encoder features: {shares}"
+    ]
 
 
 def _measured(key: str, figures: Mapping[str, Any], point: str) -> list[str]:

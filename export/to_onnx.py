@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from scanner.errors import ImgscanError
+from trainer.experts import ExpertDecoders, ExpertHeads
 from trainer.models import AutoencoderClassifier
 
 OPSET = 18
@@ -31,16 +32,36 @@ class _Features(nn.Module):
         return features
 
 
+class _Logit(nn.Module):
+    """Features [N, F] -> logit [N], above 0 for fake."""
+
+    def __init__(self, model: AutoencoderClassifier) -> None:
+        super().__init__()
+        self.classifier = model.classifier
+
+    def forward(self, features: Tensor) -> Tensor:
+        if isinstance(self.classifier, ExpertHeads):
+            return self.classifier.dense(features)
+        logit: Tensor = self.classifier(features)
+        return logit
+
+
 class _Reconstruction(nn.Module):
     """Prepared pixels [N, 3, S, S] -> RGB in [0, 1], [N, 3, R, R]."""
 
     def __init__(self, model: AutoencoderClassifier) -> None:
         super().__init__()
         self.encoder, self.decoder = model.encoder, model.decoder
+        head = model.classifier
+        self.router = head.router if isinstance(head, ExpertHeads) else None
 
     def forward(self, pixels: Tensor) -> Tensor:
         assert self.decoder is not None
-        reconstruction: Tensor = self.decoder(self.encoder(pixels).deepest)
+        deepest, features = self.encoder(pixels)
+        if isinstance(self.decoder, ExpertDecoders):
+            assert self.router is not None
+            return self.decoder.dense(deepest, self.router(features))
+        reconstruction: Tensor = self.decoder(deepest)
         return reconstruction
 
 
@@ -55,7 +76,7 @@ def write_graphs(model: AutoencoderClassifier, folder: Path, *, decoder: bool) -
     model.eval()
     written = [
         _write(_Features(model), pixels, folder / "encoder.onnx", "pixels", "features"),
-        _write(model.classifier, features, folder / "classifier.onnx", "features", "logit"),
+        _write(_Logit(model), features, folder / "classifier.onnx", "features", "logit"),
     ]
     if decoder:
         if model.decoder is None:

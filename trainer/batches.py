@@ -52,6 +52,12 @@ class Source(Protocol):
     def val(self, model: AutoencoderClassifier) -> Iterator[Batch]:
         """The validation pictures in order, all views, encoded by `model`."""
 
+    def features(self, samples: Sequence[Sample], model: AutoencoderClassifier) -> Tensor:
+        """What `model` says of the middle view of training pictures, unchanged: [N, F] on the CPU.
+
+        `model` is left in evaluation mode.
+        """
+
 
 class Online:
     """Decode, change, prepare and encode in every epoch."""
@@ -97,6 +103,17 @@ class Online:
         for pixels, label, _ in eval_batches(self._val, self.config):
             x = pixels.flatten(0, 1)  # [N * V, 3, S, S]
             yield self._batch(model, x, label, len(x) if model.decoder is not None else 0)
+
+    @torch.inference_mode()
+    def features(self, samples: Sequence[Sample], model: AutoencoderClassifier) -> Tensor:
+        """See `Source`."""
+        pictures = Pictures(samples, model.spec, decoded=self._train.decoded)
+        model.eval()
+        found = []
+        for pixels, label, _ in eval_batches(pictures, self.config):
+            batch = self._batch(model, pixels[:, pixels.shape[1] // 2], label, 0)
+            found.append(batch.encoded.features.float().cpu())
+        return torch.cat(found)
 
     def _batch(self, model: AutoencoderClassifier, x: Tensor, label: Tensor, maps: int) -> Batch:
         x = x.to(self.device, non_blocking=True)
@@ -158,6 +175,12 @@ class FromCache:
         for start in range(0, len(samples), size):
             part = samples[start : start + size]
             yield self._batch("clean", part, len(part) if self.model.decoder is not None else 0)
+
+    def features(self, samples: Sequence[Sample], model: AutoencoderClassifier) -> Tensor:
+        """See `Source`; a frozen encoder is the same in `model`."""
+        rows = self.cache.rows(samples)
+        self.cache.fill("clean", rows, maps=False)
+        return self.cache.read("clean", rows, maps=0)[0].features
 
     def _batch(self, variant: str, part: Sequence[Sample], maps: int) -> Batch:
         encoded, target = self.cache.read(variant, self.cache.rows(part), maps=maps)

@@ -14,6 +14,7 @@ from torch import Tensor
 from scanner.errors import UsageError
 from scanner.text import one_line
 from trainer.config import FitConfig, config_from_dict
+from trainer.experts import ExpertHeads, experts_in
 from trainer.models import AutoencoderClassifier
 
 BEST, LAST, RESULT = "best.pt", "last.pt", "result.json"
@@ -63,7 +64,10 @@ def load_run(run: Path) -> tuple[AutoencoderClassifier, FitConfig, dict[str, Any
 
 
 def load_model(model: AutoencoderClassifier, state: dict[str, Tensor], origin: Path) -> None:
-    """Load a state dict, all of it; raises UsageError in one line."""
+    """Load a state dict, all of it, of as many experts as it has; raises UsageError."""
+    experts = experts_in(state)
+    if experts and not isinstance(model.classifier, ExpertHeads):
+        model.use_experts(experts)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

@@ -58,7 +58,7 @@ def load_splits(
         split_samples,
     )
 
-    samples = load_samples(data)
+    samples = load_samples(data, kind_column=config.expert_column)
     refuse_contradictions(samples)
     splits = split_samples(
         samples,

@@ -62,6 +62,9 @@ class FitConfig:
     head: tuple[int, ...] = ()  # widths of hidden dense layers
     head_norm: bool = False  # standardise the features by batch statistics first
     dropout: float = 0.0
+    experts: int = 0  # kinds of picture with a head and a decoder of their own, by k-means; 0: one
+    expert_column: str = ""  # a column of the manifest that names the kinds instead
+    expert_least: int = 20  # training pictures of each class that an expert needs; else: merged
 
     # losses
     reconstruction: ReconstructionLoss = "hybrid"
@@ -112,6 +115,8 @@ class FitConfig:
             raise UsageError("decoder and reconstruction are either both none or neither is")
         if self.encoder == "conv" and self.unfrozen != -1:
             raise UsageError("encoder conv has no pretrained weights: unfrozen must be -1 (all)")
+        if self.experts == 1 or (self.experts and self.expert_column):
+            raise UsageError("experts must be 2 or more, or 0 where expert_column names the kinds")
         if self.cached_draws and (self.unfrozen or self.views != 1):
             raise UsageError("cached_draws needs a frozen encoder (unfrozen = 0) and one view")
         if self.unfrozen and 0 < self.epochs <= self.freeze_epochs:
@@ -154,6 +159,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("decoder_width", 16, 4096),
     ("cached_draws", 0, 1000),
     ("dropout", 0, 0.95),
+    ("experts", 0, 64),
+    ("expert_least", 1, 10**6),
     ("alpha_r", 0, 1),
     ("beta", 0, 100),
     ("gamma_r", 0, 100),

@@ -20,6 +20,7 @@ from trainer.config import FitConfig
 from trainer.data import Splits
 from trainer.decoded import DecodedPictures
 from trainer.encoded import EncodedPictures
+from trainer.kinds import use_kinds
 from trainer.loader import fake_share
 from trainer.log import EpochReport, Log
 from trainer.losses import ClassificationLoss, ReconstructionLoss, loss_weights
@@ -89,6 +90,9 @@ def _fit(
 ) -> dict[str, Any]:
     torch.manual_seed(config.seed)
     model = AutoencoderClassifier(config).to(device)
+    amp = amp_dtype(config, device)
+    source = open_source(model, splits, config, device, amp, cache, on_encode, decoded, processes)
+    kinds = use_kinds(model, config, splits, source, out, processes, resume=resume)
     reconstruction_loss = (
         ReconstructionLoss(config).to(device) if model.decoder is not None else None
     )
@@ -96,10 +100,8 @@ def _fit(
     optimizer = build_optimizer(model, config)
     ema = moving_average(model, config.ema)
     judged = model if ema is None else cast(AutoencoderClassifier, ema.module)
-    amp = amp_dtype(config, device)
     scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
 
-    source = open_source(model, splits, config, device, amp, cache, on_encode, decoded, processes)
     plan = accumulation(source.sizes(), config.accumulate)
     forward = Forward(model, processes)
     first, best_auc, best_epoch, seconds_before = 0, -1.0, -1, 0.0
@@ -113,7 +115,7 @@ def _fit(
         first, best_auc, best_epoch = state["epoch"] + 1, state["best_auc"], state["best_epoch"]
         seconds_before = state["seconds"]
     else:
-        processes.from_first(lambda: rundir.start(out, config, splits))
+        processes.from_first(lambda: rundir.start(out, config, splits, kinds))
     began = time.monotonic()
 
     with contextlib.closing(Log(out, first, enabled=processes.first)) as log:
@@ -155,6 +157,8 @@ def _fit(
             sums = processes.total(sums)
             means = sums / sums[3]
             processes.average_statistics(model)
+            if kinds is not None:
+                kinds.follow(source, model, judged, processes)
             scores = processes.from_first(lambda: score_encoded(judged, source.val(judged)))
             if not np.isfinite(scores.logits).all():
                 raise DivergedError(f"epoch {epoch + 1}: a validation score is not finite")
@@ -194,7 +198,7 @@ def _fit(
                     out / checkpoint.LAST, {"model": model.state_dict(), **state, **resumable}
                 )
                 on_epoch(report)
-    return processes.from_first(lambda: rundir.conclude(config, splits, out, model, source))
+    return processes.from_first(lambda: rundir.conclude(config, splits, out, model, source, kinds))
 
 
 def _refuse_infinite(losses: list[float], epoch: int, step: int) -> None:

@@ -12,14 +12,19 @@ from scanner.errors import UsageError
 from scanner.preprocess import PreprocessSpec
 from trainer.config import FitConfig
 from trainer.encoders import Encoded, Encoder, build_encoder
+from trainer.experts import ExpertDecoders, ExpertHeads
 
 
 class Output(NamedTuple):
-    """`logit` is [N], above 0 for fake; `reconstruction` is RGB in [0, 1], [N, 3, R, R]."""
+    """`logit` is [N], above 0 for fake; `reconstruction` is RGB in [0, 1], [N, 3, R, R].
+
+    `expert` is int64 [N], who judged, where there are several.
+    """
 
     logit: Tensor
     features: Tensor
     reconstruction: Tensor | None
+    expert: Tensor | None = None
 
 
 class TransposedDecoder(nn.Module):
@@ -89,6 +94,12 @@ class Head(nn.Module):
         out: Tensor = self.layers(features)
         return out.squeeze(1)
 
+    def last_layers(self) -> list[nn.Linear]:
+        """The layer that the logit comes out of."""
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        return [last]
+
 
 class AutoencoderClassifier(nn.Module):
     """Encoder, decoder and classifier of one `FitConfig`."""
@@ -101,7 +112,7 @@ class AutoencoderClassifier(nn.Module):
         self.spec: PreprocessSpec = config.preprocess(self.encoder.mean, self.encoder.std)
         self.reconstruction_size = config.reconstruction_size or config.size
         self.decoder = build_decoder(config, self.encoder, self.reconstruction_size)
-        self.classifier = Head(
+        self.classifier: Head | ExpertHeads = Head(
             self.encoder.feature_count, config.head, norm=config.head_norm, dropout=config.dropout
         )
         self.register_buffer("mean", torch.tensor(self.spec.mean)[:, None, None], persistent=False)
@@ -116,12 +127,23 @@ class AutoencoderClassifier(nn.Module):
 
     def from_encoded(self, encoded: Encoded) -> Output:
         """What follows the encoder. The maps may be of fewer pictures than the features."""
-        decode = self.decoder is not None and len(encoded.deepest) > 0
-        return Output(
-            self.classifier(encoded.features),
-            encoded.features,
-            self.decoder(encoded.deepest) if decode and self.decoder is not None else None,
-        )
+        deepest, features = encoded
+        decoder = self.decoder if len(deepest) else None
+        if not isinstance(self.classifier, ExpertHeads):
+            remade = None if decoder is None else decoder(deepest)
+            return Output(self.classifier(features), features, remade)
+        expert = self.classifier.router(features)
+        remade = None if decoder is None else decoder(deepest, expert[: len(deepest)])
+        return Output(self.classifier.judge(features, expert), features, remade, expert)
+
+    def use_experts(self, count: int) -> None:
+        """From one head and one decoder to `count` copies of each; to be called once."""
+        assert isinstance(self.classifier, Head)
+        device = self.mean.device
+        head = self.classifier.layers
+        self.classifier = ExpertHeads(head, self.encoder.feature_count, count).to(device)
+        if self.decoder is not None:
+            self.decoder = ExpertDecoders(self.decoder, count)
 
     def target(self, pixels: Tensor) -> Tensor:
         """What the reconstruction is compared with: RGB in [0, 1], [N, 3, R, R]."""
@@ -136,9 +158,8 @@ class AutoencoderClassifier(nn.Module):
     @torch.no_grad()
     def shift_logit(self, by: float) -> None:
         """Add `by` to every logit from now on, by way of the last layer's bias."""
-        last = self.classifier.layers[-1]
-        assert isinstance(last, nn.Linear)
-        last.bias.add_(by)
+        for last in self.classifier.last_layers():
+            last.bias.add_(by)
 
     def set_trained_stages(self, last: int) -> None:
         """Which stages of the encoder learn from now on; `train()` keeps to it."""

@@ -15,17 +15,20 @@ from trainer.batches import Source
 from trainer.calibrate import calibrate, probabilities
 from trainer.config import FitConfig, config_from_dict
 from trainer.data import Sample, Splits
+from trainer.kinds import Kinds
 from trainer.models import AutoencoderClassifier
 from trainer.scores import Array, Labels, figures, figures_at_prior, score_encoded
 
 
-def start(out: Path, config: FitConfig, splits: Splits) -> None:
-    """Make the folder and write config and splits; raises UsageError if it holds a run."""
+def start(out: Path, config: FitConfig, splits: Splits, kinds: Kinds | None = None) -> None:
+    """Make the folder and write config, splits and kinds; raises UsageError if it holds a run."""
     if any((out / name).exists() for name in (checkpoint.LAST, checkpoint.RESULT)):
         raise UsageError(f"{out}: holds a run already; continue it with --resume or name another")
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.write_json(out / "config.json", config.to_dict())
     _write_splits(out / "splits.csv", splits)
+    if kinds is not None:
+        kinds.write(out)
 
 
 def _write_splits(path: Path, splits: Splits) -> None:
@@ -69,7 +72,12 @@ def resume(out: Path, config: FitConfig, splits: Splits) -> dict[str, Any]:
 
 
 def conclude(
-    config: FitConfig, splits: Splits, out: Path, model: AutoencoderClassifier, source: Source
+    config: FitConfig,
+    splits: Splits,
+    out: Path,
+    model: AutoencoderClassifier,
+    source: Source,
+    kinds: Kinds | None = None,
 ) -> dict[str, Any]:
     """Threshold and calibrate the best epoch on validation data; write result.json."""
     best = checkpoint.load(out / checkpoint.BEST)
@@ -111,6 +119,9 @@ def conclude(
         "device": next(model.parameters()).device.type,
         "torch": torch.__version__,
     }
+    if kinds is not None and scores.experts is not None:
+        cut = calibration.thresholds["youden"]
+        result["experts"] = kinds.report(model, source, scores.experts, p, scores.labels, cut)
     checkpoint.write_json(out / checkpoint.RESULT, result)
     return result
 

@@ -54,7 +54,8 @@ class Sample:
 
     `key` names it inside its data set and stays the same wherever that lies; pictures of one
     `group` never stand in different splits; `offset` and `length` locate it inside `path`
-    if that is a .tar file (else -1).
+    if that is a .tar file (else -1); `kind` is what a column of the manifest says that was
+    asked for, "" where it says nothing.
     """
 
     key: str
@@ -65,6 +66,7 @@ class Sample:
     path: Path
     offset: int = -1
     length: int = -1
+    kind: str = ""
 
     @contextmanager
     def open(self) -> Iterator[tuple[BinaryIO, int]]:
@@ -97,14 +99,19 @@ class Sample:
             return Failed(ref, "unreadable", f"{self.path}: {error.strerror}")
 
 
-def load_samples(data: Path) -> list[Sample]:
-    """Read a folder or a manifest; sorted by key. Raises UsageError naming what is wrong."""
+def load_samples(data: Path, *, kind_column: str = "") -> list[Sample]:
+    """Read a folder or a manifest; sorted by key. Raises UsageError naming what is wrong.
+
+    `kind_column` names a column of the manifest, in any case, that gives each picture's kind.
+    """
     if data.is_dir() and (data / "manifest.csv").is_file():
-        samples = _from_manifest(data / "manifest.csv")
+        samples = _from_manifest(data / "manifest.csv", kind_column)
+    elif data.is_dir() and kind_column:
+        raise UsageError(f"{data}: has no manifest.csv, and folders no column {kind_column!r}")
     elif data.is_dir():
         samples = _from_folders(data)
     elif data.is_file() and data.suffix.lower() == ".csv":
-        samples = _from_manifest(data)
+        samples = _from_manifest(data, kind_column)
     else:
         raise UsageError(f"{data}: neither a folder nor a .csv manifest")
     if not samples:
@@ -157,7 +164,7 @@ def _class_folder(data: Path, folder: Path, label: int, split: str | None) -> It
         yield Sample(key, label, source, group=key, split=split, path=ref.path)
 
 
-def _from_manifest(manifest: Path) -> list[Sample]:
+def _from_manifest(manifest: Path, kind_column: str) -> list[Sample]:
     folder = manifest.parent
     try:
         text = manifest.read_text("utf-8-sig", errors="surrogateescape")
@@ -172,6 +179,8 @@ def _from_manifest(manifest: Path) -> list[Sample]:
     file_column = next((columns[name] for name in FILE_COLUMNS if name in columns), None)
     if file_column is None or "label" not in columns:
         raise UsageError(f"{manifest}: needs the columns file and label, has {list(columns)}")
+    if kind_column and kind_column.lower() not in columns:
+        raise UsageError(f"{manifest}: has no column {kind_column!r}, only {list(columns)}")
     members: dict[str, Sample | str] | None = None
     samples, seen = [], set()
     for line, row in rows:
@@ -194,8 +203,9 @@ def _from_manifest(manifest: Path) -> list[Sample]:
         seen.add(key)
         split = _SPLIT_NAMES.get(cell("split").lower(), cell("split").lower() or None)
         sample = Sample(
-            key, label, cell("source") or LABELS[label], cell("group") or key, split, folder / key
-        )
+            key, label, cell("source") or LABELS[label], cell("group") or key, split, folder / key,
+            kind=cell(kind_column.lower()) if kind_column else "",
+        )  # fmt: skip
         if not sample.path.is_file():
             if members is None:
                 members = _tar_members(folder)

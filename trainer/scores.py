@@ -27,17 +27,21 @@ class Scores:
     logits: Array
     labels: Labels
     reconstruction_error: float  # mean absolute error of RGB in [0, 1]; nan without decoder
+    experts: Labels | None = None  # int64 [N], who judged the middle view, where there are several
 
 
 @torch.inference_mode()
 def score_encoded(model: AutoencoderClassifier, batches: Iterable[Batch]) -> Scores:
     """Run what follows the encoder over batches, without learning."""
     model.eval()
-    logits, labels, error, count = [], [], 0.0, 0
+    logits, labels, experts, error, count = [], [], [], 0.0, 0
     for batch in batches:
         output = model.from_encoded(batch.encoded)
         logits.append(output.logit.double().view(len(batch.label), -1).mean(1).cpu().numpy())
         labels.append(batch.label.cpu().numpy())
+        if output.expert is not None:
+            views = output.expert.view(len(batch.label), -1)
+            experts.append(views[:, views.shape[1] // 2].cpu().numpy())
         if output.reconstruction is not None:
             difference = (output.reconstruction - batch.target).abs().mean()
             error += float(difference) * len(batch.label)
@@ -46,6 +50,7 @@ def score_encoded(model: AutoencoderClassifier, batches: Iterable[Batch]) -> Sco
         np.concatenate(logits),
         np.concatenate(labels).astype(np.int64),
         error / count if count else float("nan"),
+        np.concatenate(experts).astype(np.int64) if experts else None,
     )
 
 
