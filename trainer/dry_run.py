@@ -61,6 +61,11 @@ def _dry_run(
 ) -> DryRun:
     torch.manual_seed(config.seed)
     model = AutoencoderClassifier(config).to(device)
+    kinds = config.experts or len({s.kind for s in splits.train if s.kind})
+    if kinds > 1:
+        # As many as there may be: small ones are merged. None is placed, so all pictures go to
+        # the first; it is as much work.
+        model.use_experts(kinds)
     model.set_trained_stages(config.unfrozen)
     model.train()
     r_loss = ReconstructionLoss(config).to(device) if model.decoder is not None else None

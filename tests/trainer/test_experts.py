@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from tiny_runs import CONFIG
 
@@ -20,6 +21,7 @@ from export.parity import TOLERANCE
 from export.to_onnx import write_graphs
 from scanner.errors import UsageError
 from trainer import checkpoint
+from trainer.cli import command
 from trainer.config import FitConfig
 from trainer.data import Splits, load_samples, split_samples
 from trainer.experts import ExpertDecoders, ExpertHeads
@@ -258,3 +260,22 @@ def test_a_column_that_is_not_there_is_named(data: Path, tmp_path: Path):
     (tmp_path / "manifest.csv").unlink()
     with pytest.raises(UsageError, match="folders no column"):
         load_samples(tmp_path, kind_column="subject")
+
+
+def test_the_command_line_fits_experts(data: Path, tmp_path: Path):
+    fit_two = ["fit", "--data", str(data), "--preset", "conv-ae", "--size", "32", "--epochs", "1"]
+    fit_two += ["--sample", "1", "--workers", "0", "--set", "expert_least=3", "--quiet"]
+    out = tmp_path / "run"
+    result = CliRunner().invoke(
+        command, [*fit_two, "--per-class-experts", "--experts", "2", "--out", str(out)]
+    )
+    assert result.exception is None, result.output
+    assert "expert cluster 1" in result.output
+    out = tmp_path / "column"
+    result = CliRunner().invoke(
+        command, [*fit_two, "--per-class-experts", "--expert-column", "Subject", "--out", str(out)]
+    )
+    assert result.exception is None, result.output
+    assert "expert cat" in result.output
+    result = CliRunner().invoke(command, [*fit_two, "--experts", "2", "--out", str(out)])
+    assert "give --per-class-experts" in str(result.exception)

@@ -44,6 +44,13 @@ path_type = click.Path(path_type=Path)
 @click.option("--size", type=int, help="Side of the prepared square, in pixels.")
 @click.option("--encoder-weights", help="default, none, or a local file.")
 @click.option(
+    "--per-class-experts",
+    is_flag=True,
+    help="One head and one decoder for each kind of picture, by clusters of encoder features.",
+)
+@click.option("--experts", type=int, help="How many clusters.  [default: 4]")
+@click.option("--expert-column", help="A column of the manifest names the kinds instead.")
+@click.option(
     "--cache",
     type=path_type,
     help="Folder for decoded pictures and a frozen encoder's answers, to share among runs.  "
@@ -69,6 +76,7 @@ def fit(
     resume: bool,
     cache: Path | None,
     cache_limit: float,
+    per_class_experts: bool,
     device: str,
     threads: int | None,
     settings: tuple[str, ...],
@@ -83,6 +91,10 @@ def fit(
     trainer fit --data pictures --preset conv-ae --sample 0.1 --epochs 50 --out runs/conv
     torchrun --nproc-per-node 4 -m trainer fit --data pictures --out runs/first
     """
+    if per_class_experts and overrides["expert_column"] is None:
+        overrides["experts"] = overrides["experts"] or 4
+    elif not per_class_experts and (overrides["experts"] or overrides["expert_column"]):
+        raise UsageError("--experts and --expert-column say which: give --per-class-experts, too")
     first = os.environ.get("RANK", "0") == "0"
     try:
         _fit(
@@ -186,11 +198,22 @@ def result_lines(out: Path, result: dict[str, Any]) -> str:
             if rare
             else ""
         )
+        + "".join(_expert_line(row) for row in result.get("experts", ()))
         + "".join(f"warning: {warning}\n" for warning in result["warnings"])
         + f"temperature {result['temperature']:.3f}, best-F1 threshold "
         f"{result['thresholds']['best_f1']:.4f}\n"
         f"run in {out}: next `trainer evaluate {out} --data ...` or "
         f"`python -m export onnx {out} --out BUNDLE`"
+    )
+
+
+def _expert_line(row: dict[str, Any]) -> str:
+    train, val = row["training"], row["validation"]
+    own = val["youden"]
+    auc = f"AUC {own['auc']:.4f}" if own and own["auc"] is not None else "AUC unknown, one class"
+    return (
+        f"expert {row['name']}: {train['share']:.0%} of the training pictures ({train['real']} "
+        f"real, {train['fake']} fake); of {val['pictures']} validation pictures {auc}\n"
     )
 
 
