@@ -11,6 +11,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import ndtr
 from sklearn.metrics import precision_recall_curve, roc_auc_score
 
+from scanner.verdict import probabilities
 from trainer.config import FitConfig
 
 Array = npt.NDArray[np.float64]
@@ -29,12 +30,6 @@ class Calibration:
     thresholds: dict[str, float]
     shift: float = 0.0
     warnings: tuple[str, ...] = ()
-
-
-def probabilities(logits: Array, temperature: float) -> Array:
-    """Calibrated P(fake) of logits, any shape."""
-    result: Array = 1.0 / (1.0 + np.exp(-np.clip(logits / temperature, -60.0, 60.0)))
-    return result
 
 
 def even_cut(config: FitConfig) -> float:
