@@ -8,6 +8,7 @@ others follow what it says.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from scanner.errors import ImgscanError, UsageError
 from scanner.text import one_line
 from trainer.encoders import Encoded
-from trainer.models import AutoencoderClassifier, Output
+from trainer.models import AutoencoderClassifier, Head, Output
 
 T = TypeVar("T")
 # The others wait while the first validates or fills a cache. Should it die, torchrun ends them.
@@ -49,7 +50,8 @@ class Processes:
         kind = name or ("cuda" if torch.cuda.is_available() else "cpu")
         if self.count == 1 or torch.device(kind).type != "cuda":
             return torch.device(kind)
-        if self.local_rank >= torch.cuda.device_count():
+        # The same in all of them, for only the first one's words are heard.
+        if int(os.environ.get("LOCAL_WORLD_SIZE", self.count)) > torch.cuda.device_count():
             raise UsageError(
                 f"{torch.cuda.device_count()} GPUs for more processes than that: start torchrun "
                 "with a lower --nproc-per-node, or fit with --device cpu"
@@ -123,11 +125,18 @@ class Forward:
         trained = [p.requires_grad for p in self._model.parameters()]
         if self._processes.count > 1 and trained != self._trained:
             self._trained = trained
-            # Unused parameters are looked for, for a loss may pass one by. Statistics are not
-            # sent at each step: the encoder has run by then, and its backward needs its own.
-            self._parallel = DistributedDataParallel(
-                _AfterEncoder(self._model), broadcast_buffers=False, find_unused_parameters=True
-            )
+            # An expert may get no picture of a batch; else every parameter has a part in it.
+            experts = not isinstance(self._model.classifier, Head)
+            with warnings.catch_warnings():
+                # The name that takes its place is younger than the oldest PyTorch we run on.
+                warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+                # Statistics are not sent at each step: the encoder has run by then, and its
+                # backward needs its own.
+                self._parallel = DistributedDataParallel(
+                    _AfterEncoder(self._model),
+                    broadcast_buffers=False,
+                    find_unused_parameters=experts,
+                )
 
     def __call__(self, encoded: Encoded, *, average: bool) -> Output:
         """As `from_encoded`; without `average`, gradients gather in each process by itself."""

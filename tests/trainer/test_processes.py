@@ -93,6 +93,7 @@ def test_two_processes_fit_what_one_does_and_only_the_first_speaks(
     _agree(out, alone)
     assert done.stdout.count("best epoch") == 1
     assert done.stderr.count("epoch 2/3") == 1
+    assert "Warning" not in done.stderr, done.stderr
     assert not list(out.glob("*.partial"))
 
 
