@@ -18,6 +18,8 @@ from scanner.bundle import Bundle, read_bundle, replace_folder, write_bundle
 from scanner.errors import UsageError
 from trainer.checkpoint import load_run
 
+_RESERVED = ("validation", "pictures", "parity")  # names of the metrics that are always there
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -46,6 +48,10 @@ def export_run(
     model, config, result = load_run(run)
     metrics: dict[str, Any] = {"validation": result["validation"], "pictures": result["pictures"]}
     for key, path in (measured or {}).items():
+        if not key or key in _RESERVED:
+            raise UsageError(
+                f"--metrics {key}=...: {', '.join(_RESERVED)} are the export's own; name another"
+            )
         metrics[key] = digest(_read_figures(path), str(path))
     point = operating_point or result["operating_point"]
     if point not in result["thresholds"]:
@@ -78,6 +84,8 @@ def export_run(
         metrics["parity"] = {
             "pictures": parity.pictures,
             "max_probability_difference": parity.max_probability_difference,
+            "max_logit_difference": parity.max_logit_difference,
+            "probability_range": parity.probability_range,
         }
         card.write_text(model_card(metrics=metrics, notes=notes_text, **content), "utf-8")
         write_bundle(work, metrics=metrics, **content)
@@ -89,7 +97,7 @@ def export_run(
 
 def _read_figures(path: Path) -> Any:
     try:
-        return json.loads(_read_text(path))
+        return json.loads(_read_text(path), parse_constant=_refuse_constant)
     except ValueError as error:
         raise UsageError(f"{path}: not valid JSON: {error}") from None
 
@@ -99,3 +107,9 @@ def _read_text(path: Path) -> str:
         return path.read_text("utf-8")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is no UTF-8 text") from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")

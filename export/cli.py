@@ -81,6 +81,11 @@ def onnx(
         f"parity with torch on {parity.pictures} golden pictures: P(fake) differs by at most "
         f"{parity.max_probability_difference:.1e} (logit {parity.max_logit_difference:.1e})"
     )
+    if parity.degenerate:
+        click.echo(
+            f"warning: P(fake) of the golden pictures ranges over {parity.probability_range:.1e} "
+            "alone: the model hardly looks at them, and the agreement says little"
+        )
     click.echo(f"next: imgscan PATH --model {out}")
 
 

@@ -13,20 +13,39 @@ from scanner.bundle import Bundle
 from scanner.detector import Detector
 from scanner.errors import ImgscanError
 from scanner.preprocess import prepare
-from trainer.calibrate import probabilities
+from scanner.verdict import probabilities
 from trainer.models import AutoencoderClassifier
 
 RGB = npt.NDArray[np.uint8]
 TOLERANCE = 1e-4  # largest difference in P(fake) that an export may have
+# Largest in the logit, as a part of the largest logit: where the sigmoid is flat, P(fake) is deaf.
+LOGIT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Largest differences over the golden pictures."""
+    """Largest differences over the golden pictures, alone and in one batch, and how far torch's
+    own answers lie apart: P(fake) over `probability_range`, the logit up to `max_logit` from 0.
+    """
 
     pictures: int
     max_probability_difference: float
     max_logit_difference: float
+    probability_range: float
+    max_logit: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both ways give the same answers, P(fake) and what it is made of."""
+        return (
+            self.max_probability_difference <= TOLERANCE
+            and self.max_logit_difference <= LOGIT_TOLERANCE * self.max_logit + TOLERANCE
+        )
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether the pictures score so much alike that another graph would have passed, too."""
+        return self.probability_range < 100 * TOLERANCE
 
 
 def golden_pictures() -> list[RGB]:
@@ -74,21 +93,32 @@ def measure(model: AutoencoderClassifier, detector: Detector) -> Parity:
     with torch.inference_mode():
         flat = torch.from_numpy(batch).flatten(0, 1)
         logit = model.eval().cpu()(flat).logit.double().view(len(batch), -1).mean(1).numpy()
-    expected = probabilities(logit, detector.bundle.temperature)
+    temperature = detector.bundle.temperature
+    expected = probabilities(logit, temperature)
+    found = np.stack(  # [2, 16]
+        [
+            detector.logits(batch),
+            np.concatenate([detector.logits(batch[i : i + 1]) for i in range(len(batch))]),
+        ]
+    )
+    p_fake = probabilities(found, temperature)
     return Parity(
         pictures=len(batch),
-        max_probability_difference=float(np.abs(detector.score(batch) - expected).max()),
-        max_logit_difference=float(np.abs(detector.logits(batch) - logit).max()),
+        max_probability_difference=float(np.abs(p_fake - expected).max()),
+        max_logit_difference=float(np.abs(found - logit).max()),
+        probability_range=float(np.ptp(expected)),
+        max_logit=float(np.abs(logit).max()),
     )
 
 
 def require(model: AutoencoderClassifier, bundle: Bundle) -> Parity:
-    """`measure`, raising ImgscanError above TOLERANCE."""
+    """`measure`, raising ImgscanError where the two do not agree."""
     parity = measure(model, Detector(bundle, device="cpu"))
-    if not parity.max_probability_difference <= TOLERANCE:
+    if not parity.agrees:
         raise ImgscanError(
             f"the exported graphs differ from the torch model by up to "
-            f"{parity.max_probability_difference:.2e} in P(fake), more than {TOLERANCE:g}; "
-            "nothing was written"
+            f"{parity.max_probability_difference:.2e} in P(fake) (at most {TOLERANCE:g} is let "
+            f"pass) and {parity.max_logit_difference:.2e} in the logit (at most "
+            f"{LOGIT_TOLERANCE:g} of {parity.max_logit:.2g}); nothing was written"
         )
     return parity

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from scanner.errors import ImgscanError
+from scanner.text import one_line
 from trainer.experts import ExpertDecoders, ExpertHeads
 from trainer.models import AutoencoderClassifier
 
@@ -103,8 +104,8 @@ def _write(module: nn.Module, example: Tensor, path: Path, source: str, result: 
         program.save(str(path), external_data=False)
     try:
         onnx.checker.check_model(onnx.load(path), full_check=True)
-    except onnx.checker.ValidationError as error:
-        raise ImgscanError(f"{path}: onnx's checker refuses it: {error}") from None
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ImgscanError(f"{path}: onnx's checker refuses it: {one_line(error)}") from None
     return path
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,8 +15,7 @@ from export import bundle as exporting
 from export import parity
 from export.bundle import export_run
 from export.to_onnx import write_graphs
-from scanner.bundle import read_bundle
-from scanner.detector import Detector
+from scanner.bundle import Bundle, read_bundle
 from scanner.errors import BundleError, ImgscanError, UsageError
 from trainer.checkpoint import load_run
 from trainer.config import load_config
@@ -55,11 +55,43 @@ def test_an_exported_bundle_agrees_with_torch_and_can_be_read(run: Path, tmp_pat
 def test_golden_scores_depend_on_the_picture(run: Path, tmp_path: Path):
     """A parity check on pictures that all score alike would pass for any graph."""
     exported = export_run(run, tmp_path / "bundle", name="tiny")
-    detector = Detector(exported.bundle, device="cpu")
-    batch = np.stack(
-        [parity.prepare(rgb, exported.bundle.spec) for rgb in parity.golden_pictures()]
+    assert exported.parity.probability_range > 100 * parity.TOLERANCE
+    assert not exported.parity.degenerate
+    assert exported.bundle.metrics["parity"]["probability_range"] == pytest.approx(
+        exported.parity.probability_range
     )
-    assert np.ptp(detector.score(batch)) > 100 * parity.TOLERANCE
+
+
+class _Answers:
+    """A Detector that answers with torch's logits, changed."""
+
+    def __init__(self, bundle: Bundle, model: AutoencoderClassifier, change: Any) -> None:
+        self.bundle, self.model, self.change = bundle, model, change
+
+    def logits(self, batch: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            flat = torch.from_numpy(batch).flatten(0, 1)
+            logit = self.model(flat).logit.double().view(len(batch), -1).mean(1).numpy()
+        return self.change(logit)
+
+
+def test_a_difference_that_the_sigmoid_hides_is_seen(run: Path, tmp_path: Path):
+    """Above a logit of 20 or so P(fake) is 1, whatever the graph makes of the picture."""
+    bundle = export_run(run, tmp_path / "bundle", name="tiny").bundle
+    model = load_run(run)[0]
+    model.shift_logit(100.0)
+    assert parity.measure(model, _Answers(bundle, model, lambda z: z)).agrees
+    spoilt = parity.measure(model, _Answers(bundle, model, lambda z: z + 3))
+    assert spoilt.max_probability_difference < parity.TOLERANCE
+    assert not spoilt.agrees
+    assert spoilt.degenerate
+
+
+def test_a_graph_that_errs_on_single_pictures_is_seen(run: Path, tmp_path: Path):
+    bundle = export_run(run, tmp_path / "bundle", name="tiny").bundle
+    model = load_run(run)[0]
+    spoilt = _Answers(bundle, model, lambda z: z + (1.0 if len(z) == 1 else 0.0))
+    assert not parity.measure(model, spoilt).agrees
 
 
 def test_a_mismatch_is_refused_and_leaves_nothing(
@@ -91,10 +123,29 @@ def test_measured_figures_and_notes_travel_with_the_bundle(run: Path, tmp_path: 
     assert "Fitted on *nothing*." in (out / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.parametrize("name", ["validation", "pictures", "parity", ""])
+def test_names_of_the_exports_own_figures_are_refused(run: Path, tmp_path: Path, name: str):
+    (tmp_path / "figures.json").write_text("{}")
+    with pytest.raises(UsageError, match="name another"):
+        export_run(
+            run, tmp_path / "bundle", name="x", measured={name: tmp_path / "figures.json"}
+        )  # fmt: skip
+
+
+def test_figures_and_notes_that_cannot_be_read_say_so(run: Path, tmp_path: Path):
+    bad, out = tmp_path / "bad", tmp_path / "bundle"
+    bad.write_text('{"auc": NaN}')
+    with pytest.raises(UsageError, match="bad: not valid JSON: NaN"):
+        export_run(run, out, name="x", measured={"known": bad})
+    bad.write_bytes(b"caf\xe9")
+    with pytest.raises(UsageError, match="bad: is no UTF-8"):
+        export_run(run, out, name="x", notes=bad)
+
+
 def test_an_export_into_a_folder_that_is_no_bundle_is_refused(run: Path, tmp_path: Path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"precious")
-    with pytest.raises(BundleError, match="no bundle"):
+    with pytest.raises(BundleError, match="no part of a bundle"):
         export_run(run, tmp_path / "photos", name="tiny")
     assert (tmp_path / "photos" / "a.jpg").read_bytes() == b"precious"
 
