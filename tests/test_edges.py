@@ -53,3 +53,40 @@ def test_asking_for_help_needs_no_torch(package):
     )
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
+
+
+def test_a_device_that_is_not_there_is_said_before_the_data_is_read(tmp_path):
+    done = _run(
+        "import torch; torch.cuda.is_available = lambda: False\n"
+        f"import sys; sys.argv = ['trainer', 'fit', '--data', 'x', '--out', {str(tmp_path)!r},\n"
+        "    '--device', 'cuda']\n"
+        "from trainer.__main__ import main\n"
+        "main()"
+    )
+    assert done.returncode == 3, done.stderr
+    assert "no CUDA device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "UsageError('\\x1b]0;gone\\x07.png: is no picture')",
+        "PermissionError(13, 'Permission denied', '/\\x1b]0;gone\\x07.png')",
+        "click.UsageError('no option \\x1b]0;gone\\x07')",
+    ],
+)
+def test_an_error_is_one_line_that_no_terminal_obeys(error):
+    done = _run(
+        "import click\n"
+        "from scanner.errors import UsageError\n"
+        "from trainer.edge import run\n"
+        "@click.command()\n"
+        f"def command(): raise {error}\n"
+        "import sys; sys.argv = ['x']\n"
+        "run(command, name='x', interrupted='')"
+    )
+    assert done.returncode == 3, done.stderr
+    assert "\x1b" not in done.stderr
+    assert "\\x1b]0;gone\\x07" in done.stderr
+    assert "Traceback" not in done.stderr

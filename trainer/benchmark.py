@@ -7,6 +7,8 @@ known sources mostly tell how well a model knows its sources.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,14 +21,15 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from scanner.errors import UsageError
+from scanner.verdict import probabilities
 from trainer import checkpoint
-from trainer.calibrate import probabilities
 from trainer.config import FitConfig
 from trainer.data import FAKE, LABELS, REAL, Sample, Splits, draw_key, split_samples
 from trainer.encoded import EncodedPictures
 from trainer.encoders import Encoded
 from trainer.fit import fit
 from trainer.models import AutoencoderClassifier
+from trainer.processes import ALONE
 from trainer.scores import figures
 from trainer.tiers import TIERS
 
@@ -87,12 +90,13 @@ def benchmark(
 
     `limit` caps the pictures that are scored of one family. Only the classifier is fitted: on
     a frozen encoder the decoder changes nothing about it. Folds that were finished before are
-    read from the folder beside `out`, so that an interrupted run goes on.
+    read from the folder beside `out`, so that an interrupted run goes on; those of other
+    settings or pictures are not.
     """
     if not config.cached_draws:
         raise UsageError("benchmark needs a frozen encoder and cached_draws above 0")
     config = replace(config, decoder="none", reconstruction="none")
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    target = ALONE.device(device)
     family = families_of(samples, merged)
     full = _splits(samples, config)
     if not full.holdout:
@@ -102,7 +106,7 @@ def benchmark(
         cache, AutoencoderClassifier(config), everything, config, target, on_encode
     )
     work = out.with_suffix(".folds")
-    known = _fold(config, full, work / "known", encoded, target)
+    known = _fold(config, full, work, "", encoded, target)
     known_scores = {tier: _logits(known, encoded, full.holdout, tier, target) for tier in TIERS}
     labels = np.array([sample.label for sample in full.holdout])
     in_domain = {
@@ -115,9 +119,10 @@ def benchmark(
     rows: list[LeftOut] = []
     for name in sorted(set(family.values())):
         left_out = [s for s in everything if family[s.source] == name]
-        rest = [s for s in samples if family[s.source] != name]
-        folder = work / name.replace("/", "_")
-        fold = _fold(config, _splits(rest, config), folder, encoded, target)
+        # With the rest of its groups: they are near copies, and would be known to the fold.
+        groups = {s.group for s in left_out}
+        rest = [s for s in samples if s.group not in groups]
+        fold = _fold(config, _splits(rest, config), work, name, encoded, target)
         scored = sorted(left_out, key=lambda s: draw_key(config.seed, "benchmark", s.key))[:limit]
         others = [s for s in full.holdout if s.label != left_out[0].label]
         of_family = []
@@ -192,8 +197,20 @@ def _splits(samples: Sequence[Sample], config: FitConfig) -> Splits:
 
 
 def _fold(
-    config: FitConfig, splits: Splits, folder: Path, encoded: EncodedPictures, device: torch.device
+    config: FitConfig,
+    splits: Splits,
+    work: Path,
+    family: str,
+    encoded: EncodedPictures,
+    device: torch.device,
 ) -> _Fold:
+    """Fit without `family`, "" for with all, or read what an interrupted benchmark has fitted.
+
+    The folder's name is a digest of all that decides the fold, the pictures' files among it.
+    """
+    parts = {part: [s.key for s in getattr(splits, part)] for part in ("train", "val")}
+    decided_by = json.dumps([config.to_dict(), family, parts, encoded.folder.name])
+    folder = work / hashlib.sha256(decided_by.encode()).hexdigest()[:16]
     if not (folder / "result.json").exists():
         resume = (folder / checkpoint.LAST).exists()
         fit(config, splits, folder, resume=resume, cache=encoded, device=device.type)

@@ -7,9 +7,15 @@ import sys
 import click
 
 from scanner.errors import ImgscanError
+from scanner.text import one_line, printable
 
 # 0 done, 3 the request, the data or a run is not usable, 130 interrupted.
 USAGE_ERROR, INTERRUPTED = 3, 130
+
+
+def say(text: str) -> None:
+    """One line to standard error, whatever file names it holds."""
+    click.echo(printable(text), err=True)
 
 
 def run(command: click.Command, *, name: str, interrupted: str) -> None:
@@ -19,13 +25,20 @@ def run(command: click.Command, *, name: str, interrupted: str) -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(error.ctx.get_usage(), err=True)
+        say(f"Error: {error.format_message()}")
         sys.exit(USAGE_ERROR)
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"{name}: {interrupted}", err=True)
         sys.exit(INTERRUPTED)
     except ImgscanError as error:
-        click.echo(f"{name}: {error}", err=True)
+        say(f"{name}: {error}")
+        sys.exit(USAGE_ERROR)
+    except OSError as error:
+        # A disk that is full, a folder that may not be written, a file that is gone.
+        where = f"{error.filename}: " if error.filename is not None else ""
+        say(f"{name}: {where}{error.strerror or one_line(error)}")
         sys.exit(USAGE_ERROR)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("scanner", "trainer", "export"):

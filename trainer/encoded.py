@@ -1,8 +1,8 @@
 """What a frozen encoder makes of pictures, kept on disk: computed once, read in every epoch.
 
-A cache belongs to one encoder, preprocessing, augmentation, seed and list of pictures; the
-digest of these names its folder. A kill loses no more than the chunk at hand. Several fits may
-share a folder at the same time.
+A cache belongs to one encoder, preprocessing, augmentation, seed, Pillow and list of pictures,
+each of one size and time of change; the digest of these names its folder. A kill loses no more
+than the chunk at hand. Several fits may share a folder at the same time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 import torch
 from filelock import FileLock
 from torch import Tensor
@@ -28,6 +29,7 @@ from trainer.models import AutoencoderClassifier
 from trainer.tiers import TIERS
 
 Rows = npt.NDArray[np.int64]
+_FORMAT = 1  # raised when a tier, an augmentation or these files become others
 _CHUNK = 512  # pictures between two marks of what is done
 
 
@@ -154,9 +156,17 @@ class EncodedPictures:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         settings = [
+            _FORMAT, PIL.__version__,
             self.model.spec.to_dict(), self.model.reconstruction_size,
             self.config.augment, self.config.seed,
-            [(s.key, s.length if s.offset >= 0 else s.path.stat().st_size) for s in self.samples],
+            [_state(sample) for sample in self.samples],
         ]  # fmt: skip
         digest.update(json.dumps(settings).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:16]
+
+
+def _state(sample: Sample) -> tuple[str, int, int, int]:
+    """What tells that a picture was replaced, short of reading it: another size or time."""
+    state = sample.path.stat()
+    length = sample.length if sample.offset >= 0 else state.st_size
+    return sample.key, sample.offset, length, state.st_mtime_ns

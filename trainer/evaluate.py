@@ -14,13 +14,14 @@ from sklearn.metrics import classification_report
 from torch import Tensor
 
 from scanner.errors import UsageError
-from trainer.calibrate import probabilities
+from scanner.verdict import probabilities
 from trainer.checkpoint import load_run
 from trainer.config import FitConfig
 from trainer.data import FAKE, LABELS, Sample
 from trainer.decoded import DecodedPictures
 from trainer.loader import Pictures, eval_batches
 from trainer.models import AutoencoderClassifier
+from trainer.processes import ALONE
 from trainer.scores import Array, Labels, Scores, figures, score_batches, source_figures
 from trainer.selection import Seen, Selection, read_seen
 from trainer.tiers import Tier
@@ -142,10 +143,7 @@ def _open_run(path: Path, name: str) -> Run:
 
 def choose_device(name: str) -> torch.device:
     """ "auto", "cuda" or "cpu"; raises UsageError for CUDA where there is none."""
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UsageError("device cuda: PyTorch finds no CUDA device; use --device cpu")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    return ALONE.device(None if name == "auto" else name)
 
 
 def evaluate(

@@ -13,9 +13,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from scanner.errors import ImgscanError
+from scanner.verdict import probabilities
 from trainer import checkpoint, rundir
 from trainer.batches import open_source
-from trainer.calibrate import even_cut, probabilities
+from trainer.calibrate import even_cut
 from trainer.config import FitConfig
 from trainer.data import Splits
 from trainer.decoded import DecodedPictures

@@ -46,8 +46,14 @@ class Processes:
         return self.rank == 0
 
     def device(self, name: str | None) -> torch.device:
-        """ "cuda", "cpu" or None for what there is; each process has a GPU of its own."""
-        kind = name or ("cuda" if torch.cuda.is_available() else "cpu")
+        """ "cuda", "cpu" or None for what there is; each process has a GPU of its own.
+
+        Raises UsageError where there is none.
+        """
+        available = torch.cuda.is_available()
+        kind = name or ("cuda" if available else "cpu")
+        if torch.device(kind).type == "cuda" and not available:
+            raise UsageError(f"device {kind}: PyTorch finds no CUDA device; use --device cpu")
         if self.count == 1 or torch.device(kind).type != "cuda":
             return torch.device(kind)
         # The same in all of them, for only the first one's words are heard.

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from scanner.errors import UsageError
+from scanner.verdict import probabilities
 from trainer import checkpoint
 from trainer.batches import Source
-from trainer.calibrate import calibrate, probabilities
+from trainer.calibrate import calibrate
 from trainer.config import FitConfig, config_from_dict
 from trainer.data import Sample, Splits
 from trainer.kinds import Kinds

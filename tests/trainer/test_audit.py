@@ -311,3 +311,16 @@ def test_a_split_that_a_fit_leaves_out_is_audited_too(tmp_path: Path):
     )
     found = audit(data, load_config("conv-ae"), loaded_per_class=10)
     assert found.counts["mine"] == (6, 6)
+
+
+def test_names_of_files_cannot_write_to_the_terminal(tmp_path: Path):
+    data = make_data(tmp_path / "data", {("real", "a"): 24, ("fake", "b"): 24})
+    (data / "manifest.csv").unlink()
+    (data / "fake" / "b" / "\x1b]0;gone\x07.png").write_bytes(b"no picture")
+    twin = data / "fake" / "b" / "\x1b[31m\nred.png"
+    twin.write_bytes((data / "real" / "a" / "00.png").read_bytes())
+    done = run(data)
+    assert done.exit_code == 0, done.output
+    assert "\x1b" not in done.output
+    assert "\\x1b]0;gone\\x07.png" in done.output
+    assert "\\x1b[31m\\x0ared.png" in done.output

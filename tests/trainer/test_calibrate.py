@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scanner.verdict import probabilities
 from trainer.calibrate import (
     best_f1_threshold,
     calibrate,
     fit_temperature,
-    probabilities,
     youden_threshold,
 )
 from trainer.scores import figures

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from tiny_runs import CONFIG, make_data
 
 from scanner.errors import UsageError
+from scanner.verdict import probabilities
 from trainer import checkpoint
-from trainer.calibrate import calibrate, fit_to_prior, probabilities
+from trainer.calibrate import calibrate, fit_to_prior
 from trainer.config import FitConfig
 from trainer.data import Splits, load_samples, split_samples
 from trainer.fit import fit

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scanner.errors import UsageError
+from scanner.text import printable
+from trainer import edge
 
 if TYPE_CHECKING:
     from trainer.audit import Audit, Row
@@ -62,7 +64,7 @@ def audit(
 
     def say(text: str) -> None:
         if not quiet:
-            click.echo(text, err=True)
+            edge.say(text)
 
     found = run_audit(data, config, loaded_per_class=loaded, workers=workers, say=say)
     for failure in found.failed[:10]:
@@ -95,7 +97,7 @@ def audit_text(found: Audit) -> str:
             lines.append(_STAGES[stage])
         lines.append(_row(row))
     lines += ["the same picture twice", *_duplicate_lines(found)]
-    return "\n".join(lines + _meaning(found))
+    return "\n".join(printable(line) for line in lines + _meaning(found))
 
 
 def twins(found: Audit) -> tuple[int, str]:

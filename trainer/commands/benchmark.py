@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scanner.errors import UsageError
-from scanner.text import printable
+from trainer import edge
 
 if TYPE_CHECKING:
     from trainer.benchmark import LeftOut
@@ -79,9 +79,9 @@ def benchmark(
         cache=cache,
         limit=limit,
         device=None if device == "auto" else device,
-        on_fold=lambda family, rows: click.echo(fold_line(family, rows), err=True),
-        on_encode=lambda variant, done, total: click.echo(
-            f"encoded {done}/{total} pictures ({variant})", err=True
+        on_fold=lambda family, rows: edge.say(fold_line(family, rows)),
+        on_encode=lambda variant, done, total: edge.say(
+            f"encoded {done}/{total} pictures ({variant})"
         ),
     )
     click.echo(table(result))
@@ -93,7 +93,7 @@ def fold_line(family: str, rows: Sequence[LeftOut]) -> str:
     cells = "  ".join(
         f"{row.tier} {row.accuracy['youden'] * 100:5.1f} % (AUC {row.auc:.3f})" for row in rows
     )
-    return f"without {printable(family):20s} {rows[0].label}  n {rows[0].count:3d}  {cells}"
+    return f"without {family:20s} {rows[0].label}  n {rows[0].count:3d}  {cells}"
 
 
 def table(result: Mapping[str, Any]) -> str:

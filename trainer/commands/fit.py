@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from scanner.errors import UsageError
-from trainer.edge import USAGE_ERROR
+from trainer import edge
 
 if TYPE_CHECKING:
     from trainer.config import FitConfig
@@ -104,7 +104,7 @@ def fit(
     except UsageError:
         if first:
             raise
-        sys.exit(USAGE_ERROR)  # the first process says why
+        sys.exit(edge.USAGE_ERROR)  # the first process says why
 
 
 def _fit(
@@ -140,7 +140,7 @@ def _fit(
     def say(text: str) -> None:
         bar.close()
         if not quiet:
-            click.echo(text, err=True)
+            edge.say(text)
 
     def load() -> tuple[Splits, DecodedPictures | None]:
         decoded = None
@@ -149,6 +149,7 @@ def _fit(
         return load_splits(data, config, say, decoded), decoded
 
     with launched(device) as processes:
+        processes.device(device)  # what is not there is said before minutes of decoding
         splits, decoded = processes.from_first(load)
         if dry_run:
             if processes.first:

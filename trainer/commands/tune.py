@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scanner.errors import UsageError
+from trainer import edge
 
 if TYPE_CHECKING:
     from trainer.fit import EpochReport
@@ -82,6 +83,7 @@ def tune(
 
     import torch
 
+    from trainer.processes import ALONE
     from trainer.tune import tune as run_tune
     from trainer.tune import tuning_config
     from trainer.tuned import draw_plots, table, write_preset
@@ -91,8 +93,10 @@ def tune(
 
     def say(text: str) -> None:
         if not quiet:
-            click.echo(text, err=True)
+            edge.say(text)
 
+    chosen = None if device == "auto" else device
+    ALONE.device(chosen)  # what is not there is said before minutes of decoding
     config = tuning_config(base, epochs)
     splits = load_splits(data, config, say)
     stem = out.with_suffix("")
@@ -109,7 +113,7 @@ def tune(
         keep_checkpoints=keep_checkpoints,
         on_trial=lambda report: say(trial_line(report)),
         on_epoch=lambda number, report: say(_epoch_line(number, report)),
-        device=None if device == "auto" else device,
+        device=chosen,
     )
     write_preset(out, preset, given, config, result)
     plots, missing = draw_plots(result.study, stem)

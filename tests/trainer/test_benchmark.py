@@ -1,0 +1,98 @@
+"""A family that is left out is left out whole, and a fold is that of its settings and data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import CONFIG, make_data
+
+from trainer import benchmark as module
+from trainer.config import FitConfig
+from trainer.data import Sample, Splits, load_samples
+from trainer.encoded import EncodedPictures
+from trainer.models import AutoencoderClassifier
+
+pytest.importorskip("timm")
+
+FROZEN = FitConfig(
+    **{**CONFIG, "encoder": "efficientnet-lite0", "unfrozen": 0, "cached_draws": 1, "epochs": 1,
+       "decoder": "none", "reconstruction": "none", "augment": "none", "head": (4,),
+       "val_fraction": 0.3, "holdout": "test"}
+)  # fmt: skip
+SOURCES = {("real", "known"): 8, ("real", "a/b"): 8, ("fake", "a_b"): 8, ("fake", "d"): 8}
+
+
+class _Stop(Exception):  # noqa: N818 - ends a benchmark where a test has seen enough
+    pass
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make_data(tmp_path / "data", SOURCES, split_of=("train", "train", "train", "test"))
+
+
+def _run(
+    config: FitConfig, samples: list[Sample], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[Splits, Path]]:
+    """The parts and folder of each fold that is fitted, in order: with all, then by family."""
+    fitted: list[tuple[Splits, Path]] = []
+    original = module.fit
+
+    def fit(config: Any, splits: Splits, out: Path, **rest: Any) -> Any:
+        fitted.append((splits, out))
+        return original(config, splits, out, **rest)
+
+    def stop(*_: Any, **__: Any) -> Any:
+        raise _Stop
+
+    monkeypatch.setattr(module, "fit", fit)
+    monkeypatch.setattr(module, "summary", stop)  # before the folds are deleted
+    torch.manual_seed(0)  # random weights are part of the cache's name
+    with pytest.raises(_Stop):
+        module.benchmark(
+            config, samples, folder / "out.json", merged={}, cache=folder / "cache", device="cpu"
+        )
+    monkeypatch.setattr(module, "fit", original)
+    return fitted
+
+
+def test_a_fold_is_found_again_by_settings_and_pictures_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    samples = load_samples(data)
+    fitted = _run(FROZEN, samples, tmp_path, monkeypatch)
+    assert len({out for _, out in fitted}) == 1 + len(SOURCES), "no two share a folder"
+    assert _run(FROZEN, samples, tmp_path, monkeypatch) == []
+    assert len(_run(replace(FROZEN, dropout=0.3), samples, tmp_path, monkeypatch)) == 5
+
+
+def test_pictures_that_share_a_group_with_a_left_out_one_are_not_learnt(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    samples = load_samples(data)
+    first = next(s for s in samples if s.source == "a_b" and s.split == "train")
+    other = next(s for s in samples if s.source == "d" and s.split == "train")
+    samples[samples.index(other)] = replace(other, group=first.group)
+    fitted = _run(FROZEN, samples, tmp_path, monkeypatch)
+    without = {
+        source: {s.key for s in (*parts.train, *parts.val)}
+        for (parts, _), source in zip(fitted[1:], sorted({s.source for s in samples}), strict=True)
+    }
+    assert other.key in without["known"]
+    assert other.key not in without["a_b"]
+    assert first.key not in without["d"]
+
+
+def test_a_replaced_picture_is_encoded_anew(data: Path, tmp_path: Path):
+    """Also where its size is that of the one before."""
+    samples, device = load_samples(data), torch.device("cpu")
+    model = AutoencoderClassifier(FROZEN)  # one for all, for its weights are random
+    before = EncodedPictures(tmp_path, model, samples, FROZEN, device).folder
+    assert EncodedPictures(tmp_path, model, samples, FROZEN, device).folder == before
+    content = samples[0].path.read_bytes()
+    samples[0].path.write_bytes(content[:-1] + b"!")
+    assert EncodedPictures(tmp_path, model, samples, FROZEN, device).folder != before
