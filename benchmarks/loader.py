@@ -1,6 +1,7 @@
 """Is loading the bottleneck? The loader's pictures per second beside the training step's.
 
     python -m benchmarks.loader            several minutes; --pictures 8 --rounds 2 for a look
+    python -m benchmarks.loader --cpu      per second of one core instead, on a busy machine
 
 Generated camera-like JPEGs of 12 megapixels from a seed, in a temporary folder; nothing is
 downloaded. docs/training.md states the figures.
@@ -67,7 +68,11 @@ def loading(
 
     def epoch(decoded: DecodedPictures | None) -> float:
         pictures = Pictures(many, spec, augmentation=config.augment, decoded=decoded)
-        return _rate(len(many), lambda: sum(len(b[1]) for b in eval_batches(pictures, config)))
+
+        def batches() -> int:
+            return sum(len(label) for _, label, _ in eval_batches(pictures, config))
+
+        return _rate(len(many), batches, at_least=2.0)
 
     without = epoch(None)
     cache = DecodedPictures(folder, limit=10**12)
@@ -75,7 +80,7 @@ def loading(
     first = _rate(len(samples), lambda: cache.fill([(s, recipe) for s in samples]))
     cache.fill([(s, recipe) for s in many])  # the same content by other names: nothing is decoded
     sizes = [path.stat().st_size for path in cache.folder.rglob("*.pixels")]
-    return Loading(without, first, max(epoch(cache), epoch(cache)), sum(sizes) / len(sizes))
+    return Loading(without, first, epoch(cache), sum(sizes) / len(sizes))
 
 
 def encoding_rate(config: FitConfig, device: torch.device) -> float:
@@ -121,7 +126,7 @@ def step_rate(config: FitConfig, device: torch.device) -> float:
 
 
 def _steady(count: int, work: Callable[[], object], device: torch.device) -> float:
-    """Pictures per second, the quickest of 7 after one that is not counted."""
+    """Pictures per second, the quickest of 5 after one that is not counted."""
 
     def whole() -> None:
         work()
@@ -129,13 +134,24 @@ def _steady(count: int, work: Callable[[], object], device: torch.device) -> flo
             torch.cuda.synchronize()
 
     whole()
-    return max(_rate(count, whole) for _ in range(7))
+    return max(_rate(count, whole, at_least=0.2) for _ in range(5))
 
 
-def _rate(count: int, work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return count / (time.perf_counter() - start)
+def _rate(count: int, work: Callable[[], object], *, at_least: float = 0.0) -> float:
+    """Pictures per second of `work`, done again until `at_least` seconds have gone."""
+    start, rounds = _clock(), 0
+    while not rounds or _clock() - start < at_least:
+        work()
+        rounds += 1
+    return count * rounds / (_clock() - start)
+
+
+def _cpu_seconds() -> float:
+    """Of this process, all its threads, and the workers that have ended."""
+    return sum(os.times()[:4])
+
+
+_clock: Callable[[], float] = time.perf_counter
 
 
 def main() -> None:
@@ -145,13 +161,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4, help="draws of each (default 4)")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--threads", type=int, help="CPU threads of the training step")
+    parser.add_argument("--cpu", action="store_true", help="per second of one core")
     asked = parser.parse_args()
+    if asked.cpu:
+        global _clock
+        _clock = _cpu_seconds
     keep_freed_memory()
     if asked.threads:
         torch.set_num_threads(asked.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    print(f"{os.cpu_count()} cores, training step on {name}; pictures per second\n")
+    unit = "second of one core" if asked.cpu else "second"
+    print(f"{os.cpu_count()} cores, training step on {name}; pictures per {unit}\n")
     print("| preset | workers | no cache | first pass | cached | MB each | encoding | step |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
