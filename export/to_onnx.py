@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -102,11 +103,44 @@ def _write(module: nn.Module, example: Tensor, path: Path, source: str, result: 
         )
         assert program is not None
         program.save(str(path), external_data=False)
+        _forget_origin(path)
     try:
         onnx.checker.check_model(onnx.load(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ImgscanError(f"{path}: onnx's checker refuses it: {one_line(error)}") from None
     return path
+
+
+def _forget_origin(path: Path) -> None:
+    """Drop what the exporter notes about the code: stack traces name the maker's own folders.
+
+    A bundle is passed on, and the same run must give the same bundle wherever it is exported.
+    """
+    model = onnx.load(path)
+    model.ClearField("metadata_props")
+    model.ClearField("doc_string")
+    _forget(model.graph)
+    for function in model.functions:
+        _forget(function)
+    onnx.save(model, path)
+
+
+def _forget(part: Any) -> None:
+    """Clear notes in a graph or function, and in the graphs inside its nodes."""
+    part.ClearField("metadata_props")
+    part.ClearField("doc_string")
+    for values in ("input", "output", "value_info", "initializer"):
+        for value in getattr(part, values, ()):
+            if not isinstance(value, str):  # a function's inputs are names
+                value.ClearField("metadata_props")
+                value.ClearField("doc_string")
+    for node in part.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                if graph.node:
+                    _forget(graph)
 
 
 @contextlib.contextmanager

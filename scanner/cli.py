@@ -59,7 +59,11 @@ class _PathType(click.Path):
     help="Write a row for every file; the extension names the format.",
 )
 @click.option("--threshold", type=float, help="Call it fake from this P(fake), 0 to 1.")
-@click.option("--operating-point", metavar="NAME", help="Use this threshold of the model's.")
+@click.option(
+    "--operating-point",
+    metavar="NAME",
+    help="Use this threshold of the model's: youden, best_f1 or others it has.",
+)
 @click.option("--model", type=_PathType(), help="A bundle's folder.")
 @click.option(
     "--device",

@@ -79,6 +79,8 @@ def _root_info(root: Path) -> os.stat_result:
     try:
         info = root.stat()
     except FileNotFoundError:
+        if root.is_symlink():
+            raise UsageError(f"{root}: a link to what does not exist") from None
         raise UsageError(f"{root}: no such file or folder") from None
     except OSError as error:
         raise UsageError(f"{root}: {error.strerror or 'cannot be read'}") from None

@@ -52,6 +52,15 @@ def test_an_exported_bundle_agrees_with_torch_and_can_be_read(run: Path, tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"], "no temporary folder is left"
 
 
+def test_a_bundle_says_nothing_of_the_machine_it_was_made_on(run: Path, tmp_path: Path):
+    export_run(run, tmp_path / "bundle", name="tiny", decoder=True)
+    package = str(Path(exporting.__file__).parent.parent)
+    for path in (tmp_path / "bundle").iterdir():
+        content = path.read_bytes()
+        for trace in (b"site-packages", b"stack_trace", b".py", package.encode(), b"/home/"):
+            assert trace not in content, f"{path.name}: {trace!r}"
+
+
 def test_golden_scores_depend_on_the_picture(run: Path, tmp_path: Path):
     """A parity check on pictures that all score alike would pass for any graph."""
     exported = export_run(run, tmp_path / "bundle", name="tiny")

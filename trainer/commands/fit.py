@@ -36,10 +36,10 @@ path_type = click.Path(path_type=Path)
     type=float,
     help="Real pictures to expect for one fake, in the draws and in P(fake).",
 )
-@click.option("--epochs", type=int)
-@click.option("--batch-size", type=int)
+@click.option("--epochs", type=int, help="Passes over the training pictures.")
+@click.option("--batch-size", type=int, help="Pictures of one step.")
 @click.option("--accumulate", type=int, help="Batches whose gradients make one step.")
-@click.option("--learning-rate", type=float)
+@click.option("--learning-rate", type=float, help="Of decoder and head, and of the encoder.")
 @click.option("--ema", type=float, help="Decay of the weights' moving average; 0: none.")
 @click.option("--size", type=int, help="Side of the prepared square, in pixels.")
 @click.option("--encoder-weights", help="default, none, or a local file.")

@@ -84,8 +84,8 @@ def tune(
     import torch
 
     from trainer.processes import ALONE
+    from trainer.tune import search_space, tuning_config
     from trainer.tune import tune as run_tune
-    from trainer.tune import tuning_config
     from trainer.tuned import draw_plots, table, write_preset
 
     if threads is not None:
@@ -98,6 +98,7 @@ def tune(
     chosen = None if device == "auto" else device
     ALONE.device(chosen)  # what is not there is said before minutes of decoding
     config = tuning_config(base, epochs)
+    search_space(config, also)  # what cannot be searched, too
     splits = load_splits(data, config, say)
     stem = out.with_suffix("")
     runs = runs or stem.with_name(f"{stem.name}-trials")
