@@ -243,6 +243,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
     squares = 3 * 32 * 32 * 4  # bytes of one prepared picture
     # Kept, the 700 more would come to 700 of these; a tenth is room for what else goes on.
     assert many < few + 700 * squares / 10
+    assert many < 600 * 2 * squares / 10
 
 
 def test_closing_early_drops_what_has_not_begun(
