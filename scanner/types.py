@@ -25,6 +25,16 @@ Reason = Literal[
     "too_small",  # a side of less than the smallest the model was made for
     "unsupported",  # a picture, in a form this program does not decode
     "unreadable",  # damaged: the decoder gave up
+    "changed",  # it was written to while it was being read
+    "timeout",  # its decoding took longer than the limit
+    "crashed",  # its decoding ended the process that did it
+]
+
+# What is noted of a file whether or not it has a score; docs/report.md says what each means.
+Note = Literal[
+    "truncated",  # scored on the part of the picture that could be decoded
+    "extension_mismatch",  # the name says another format than the content
+    "embedded_preview",  # camera raw, judged by the JPEG that the camera put inside
 ]
 
 VerdictName = Literal["fake", "real"]
@@ -35,9 +45,19 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """A file to be scanned. `path` keeps its bytes (surrogateescape), as given or found."""
+    """A picture to be scanned: a file, or a `member` of the archive that the file is.
+
+    `path` keeps its bytes (surrogateescape), as given or found; `member` is a name as the
+    archive's directory has it.
+    """
 
     path: Path
+    member: str | None = None
+
+    @property
+    def name(self) -> str:
+        """For people: the path, and after "!/" the archive's member."""
+        return str(self.path) if self.member is None else f"{self.path}!/{self.member}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +65,9 @@ class FileFacts:
     """What is known of a file apart from its score; unknown ones are None.
 
     `width` and `height` are in pixels as stored, before EXIF orientation; `bytes` is the
-    file's size; `sha256` is over the file's bytes, in hexadecimal; `format` is by content
-    ("JPEG", "PNG", ...).
+    file's size and `mtime_ns` its time of change (nanoseconds since 1970, UTC) when it was read;
+    `sha256` is over the file's bytes, in hexadecimal; `format` is by content ("JPEG", "PNG",
+    ...). Of an archive's member, `bytes` and `sha256` are the member's, `mtime_ns` the archive's.
     """
 
     width: int | None = None
@@ -54,6 +75,8 @@ class FileFacts:
     format: str | None = None
     bytes: int | None = None
     sha256: str | None = None
+    mtime_ns: int | None = None
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +101,15 @@ class Failed:
     reason: Reason
     detail: str
     facts: FileFacts = FileFacts()
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A file and its calibrated `p_fake` in [0, 1], before any threshold: worth remembering."""
+
+    ref: ImageRef
+    p_fake: float
+    facts: FileFacts
 
 
 @dataclass(frozen=True, slots=True)
