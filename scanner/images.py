@@ -10,10 +10,10 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -44,26 +44,22 @@ from scanner.formats import (
     ends_early,
     sniff,
 )
+from scanner.limits import DEFAULT_LIMITS, DecodeLimits
 from scanner.preprocess import PreprocessSpec, draft_side
 from scanner.text import one_line
 from scanner.types import Box, Failed, FileFacts, ImageRef, Pixels, Reason
 
 __all__ = [
     "KNOWN_EXTENSIONS",
-    "MAX_BYTES",
-    "MAX_PIXELS",
     "MIN_SIDE",
     "decode",
     "decode_stream",
     "find_images",
 ]
 
-# Above the largest phone sensors (200 megapixels). Decoded, this is 1.2 GB.
-MAX_PIXELS = 300_000_000
+T = TypeVar("T")
+
 MIN_SIDE = 16
-# A decoder may hold all that a file says besides its pixels: profiles, tags, comments. This is
-# room for 300 megapixels stored as they are.
-MAX_BYTES = 2**30
 # Files of more bytes than this, and pictures that take the decoder more pixels, take turns, so
 # that as many workers as there are cores do not each hold a gigabyte.
 _LARGE_BYTES = 64 * 2**20
@@ -89,9 +85,6 @@ _FORMATS = tuple(
     )
 )
 
-# Set once, for all threads: Pillow then refuses twice this by itself, also for frames and tiles
-# whose size the header does not tell, and warns from once this, where `_read()` refuses.
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # glibc keeps what threads free in blocks of Pillow's usual 16 MB, and gives back blocks of 64:
 # four workers over 200-megapixel PNGs came to 2.3 GB with the one and 0.8 GB with the other.
@@ -118,38 +111,114 @@ class _RefusedError(Exception):
         self.detail = detail
 
 
-def decode(ref: ImageRef, spec: PreprocessSpec) -> Pixels | Failed:
-    """The picture at `ref.path`, upright, as RGB; the file is opened once."""
+@overload
+def decode(ref: ImageRef, spec: PreprocessSpec, limits: DecodeLimits = ...) -> Pixels | Failed: ...
+@overload
+def decode(
+    ref: ImageRef,
+    spec: PreprocessSpec,
+    limits: DecodeLimits = ...,
+    *,
+    known: Callable[[FileFacts], T | None],
+) -> Pixels | Failed | T: ...
+def decode(
+    ref: ImageRef,
+    spec: PreprocessSpec,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    *,
+    known: Callable[[FileFacts], T | None] | None = None,
+) -> Pixels | Failed | T:
+    """The picture at `ref.path`, upright, as RGB; the file is opened once.
+
+    `known` is asked once the file's hash, size and time of change are known: what it answers,
+    unless None, is the result, and nothing is decoded. A file that is written to meanwhile is
+    `changed`, whatever came of it. Never raises for what the file holds.
+    """
     try:
-        fd, size = open_regular(ref.path)
+        fd, _ = open_regular(ref.path)
     except OSError as error:
         return failed_to_open(ref.path, error)
     with os.fdopen(fd, "rb") as stream:
-        return decode_stream(stream, ref, spec, size_bytes=size)
+        before = os.fstat(fd)
+        facts = FileFacts(bytes=before.st_size, mtime_ns=before.st_mtime_ns)
+        result = _decode(stream, ref, spec, facts, limits, known)
+        after = os.fstat(fd)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        # Half of one picture and half of another may well have decoded.
+        facts = FileFacts(bytes=after.st_size, mtime_ns=after.st_mtime_ns)
+        return Failed(ref, "changed", "it was written to while it was read; scan it again", facts)
+    return result
 
 
+@overload
 def decode_stream(
-    stream: BinaryIO, ref: ImageRef, spec: PreprocessSpec, *, size_bytes: int
-) -> Pixels | Failed:
+    stream: BinaryIO,
+    ref: ImageRef,
+    spec: PreprocessSpec,
+    *,
+    size_bytes: int,
+    mtime_ns: int | None = ...,
+    limits: DecodeLimits = ...,
+) -> Pixels | Failed: ...
+@overload
+def decode_stream(
+    stream: BinaryIO,
+    ref: ImageRef,
+    spec: PreprocessSpec,
+    *,
+    size_bytes: int,
+    mtime_ns: int | None = ...,
+    limits: DecodeLimits = ...,
+    known: Callable[[FileFacts], T | None],
+) -> Pixels | Failed | T: ...
+def decode_stream(
+    stream: BinaryIO,
+    ref: ImageRef,
+    spec: PreprocessSpec,
+    *,
+    size_bytes: int,
+    mtime_ns: int | None = None,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    known: Callable[[FileFacts], T | None] | None = None,
+) -> Pixels | Failed | T:
     """The same for a seekable stream of `size_bytes` bytes, which stays open.
 
     A JPEG comes at the smallest scale (1/1, 1/2, 1/4, 1/8) that leaves what `prepare(rgb, spec,
-    box)` makes of it within the tolerance stated in docs/preprocessing.md. Never raises for
-    what the file holds.
+    box)` makes of it within the tolerance stated in docs/preprocessing.md. `mtime_ns` goes into
+    the facts as it is.
     """
-    facts = FileFacts(bytes=size_bytes)
+    facts = FileFacts(bytes=size_bytes, mtime_ns=mtime_ns)
+    return _decode(stream, ref, spec, facts, limits, known)
+
+
+def _decode(
+    stream: BinaryIO,
+    ref: ImageRef,
+    spec: PreprocessSpec,
+    facts: FileFacts,
+    limits: DecodeLimits,
+    known: Callable[[FileFacts], T | None] | None,
+) -> Pixels | Failed | T:
+    size_bytes = facts.bytes or 0
+    # Pillow then refuses twice this by itself, also for frames and tiles whose size the header
+    # does not tell, and warns from once this, where `_read()` refuses. It is a global, which is
+    # no harm as long as all that decode in one process share their limits.
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels
     try:
         # Files that a system makes up as they are read (/proc) are of no size and yet not empty.
         if size_bytes == 0 and not stream.read(1):
             raise _RefusedError("empty", "the file has no bytes")
-        if size_bytes > MAX_BYTES:  # before its bytes are read, which may take minutes
+        if size_bytes > limits.max_bytes:  # before its bytes are read, which may take minutes
             raise _RefusedError(
                 "too_large",
-                f"{size_bytes:,} bytes are more than the limit of {MAX_BYTES:,}; "
+                f"{size_bytes:,} bytes are more than the limit of {limits.max_bytes:,}; "
                 "save it at a smaller size to scan it",
             )
         stream.seek(0)
         facts = replace(facts, sha256=hashlib.file_digest(cast(Any, stream), "sha256").hexdigest())
+        answer = None if known is None else known(facts)
+        if answer is not None:
+            return answer
         stream.seek(0)
         head = stream.read(HEAD_BYTES)
         facts = replace(facts, format=sniff(head))
@@ -161,7 +230,7 @@ def decode_stream(
         ):
             facts = _facts(image, facts)
             _refuse_preview(image)
-            rgb, box = _read(image, spec)
+            rgb, box = _read(image, spec, limits)
             return Pixels(ref, rgb, facts, box)
     except _RefusedError as refused:
         return Failed(ref, refused.reason, refused.detail, facts)
@@ -169,7 +238,7 @@ def decode_stream(
     # SyntaxError, struct.error, IndexError, zlib.error, MemoryError...). One file's damage must
     # not end a scan of a million, so all of it becomes that file's row, here and only here.
     except Exception as error:  # noqa: BLE001
-        reason, detail = _explain(error, stream, size_bytes, facts)
+        reason, detail = _explain(error, stream, size_bytes, facts, limits)
         return Failed(ref, reason, detail, facts)
 
 
@@ -204,10 +273,12 @@ def _facts(image: Image.Image, facts: FileFacts) -> FileFacts:
     return replace(facts, width=width, height=height, format=kind)
 
 
-def _read(image: Image.Image, spec: PreprocessSpec) -> tuple[npt.NDArray[np.uint8], Box | None]:
+def _read(
+    image: Image.Image, spec: PreprocessSpec, limits: DecodeLimits
+) -> tuple[npt.NDArray[np.uint8], Box | None]:
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise _RefusedError("too_large", _too_large(f"{width} x {height} pixels are"))
+    if width * height > limits.max_pixels:
+        raise _RefusedError("too_large", _too_large(f"{width} x {height} pixels are", limits))
     if min(width, height) < MIN_SIDE:
         raise _RefusedError("too_small", f"{width} x {height}: a side is under {MIN_SIDE} pixels")
     scale = 1
@@ -295,18 +366,20 @@ def _from_wide(image: Image.Image) -> Image.Image:
     return Image.fromarray(255 - grey if inverted else grey)
 
 
-def _too_large(what: str) -> str:
+def _too_large(what: str, limits: DecodeLimits) -> str:
     return (
-        f"{what} more than the limit of {MAX_PIXELS // 1_000_000} million; "
-        "save it at a smaller size to scan it"
+        f"{what} more than the limit of {limits.max_pixels:,}; "
+        "raise --max-pixels or save it at a smaller size to scan it"
     )
 
 
-def _explain(error: Exception, stream: BinaryIO, size: int, facts: FileFacts) -> tuple[Reason, str]:
+def _explain(
+    error: Exception, stream: BinaryIO, size: int, facts: FileFacts, limits: DecodeLimits
+) -> tuple[Reason, str]:
     """What a codec's exception means for the user."""
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         declared = re.search(r"\d+", str(error))
-        return "too_large", _too_large(f"{declared[0] if declared else 'its'} pixels are")
+        return "too_large", _too_large(f"{declared[0] if declared else 'its'} pixels are", limits)
     if isinstance(error, MemoryError):
         return "too_large", "there is not enough memory to decode it"
     if isinstance(error, OSError) and error.errno is not None:  # from the disk, not the codec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import struct
@@ -10,6 +11,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from fakes import HALF, SPEC, BrightnessScorer, encoded, gradient, grey, save_grey
 from PIL import Image, TiffImagePlugin
@@ -17,8 +20,10 @@ from PIL import Image, TiffImagePlugin
 from scanner import find, images
 from scanner.find import find_images
 from scanner.images import decode
+from scanner.limits import DEFAULT_LIMITS, DecodeLimits
+from scanner.preprocess import PreprocessSpec
 from scanner.scan import scan
-from scanner.types import Failed, ImageRef, Reason, Verdict
+from scanner.types import Box, Failed, FileFacts, ImageRef, Reason, Verdict
 
 # pytest replaces the filter that importing scanner.images sets.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -106,7 +111,54 @@ def test_what_is_known_of_a_failed_file_is_kept(tmp_path: Path) -> None:
     assert (failed.facts.width, failed.facts.height) == (20_000, 20_000)
     assert failed.facts.format == "PNG"
     assert failed.facts.sha256 is not None
-    assert "20000 x 20000 pixels are more than the limit of 300 million" in failed.detail
+    assert "20000 x 20000 pixels are more than the limit of 300,000,000" in failed.detail
+
+
+def test_the_limit_of_pixels_is_the_callers_and_the_message_names_the_option(
+    tmp_path: Path,
+) -> None:
+    ref = save_grey(tmp_path / "a.png", 0)
+    failed = decode(ref, SPEC, DecodeLimits(max_pixels=40 * 32 - 1))
+    assert isinstance(failed, Failed)
+    assert failed.reason == "too_large"
+    assert "40 x 32 pixels are more than the limit of 1,279; raise --max-pixels" in failed.detail
+    assert not isinstance(decode(ref, SPEC, DecodeLimits(max_pixels=40 * 32)), Failed)
+
+
+def test_what_is_known_of_a_hash_is_the_answer_and_nothing_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = save_grey(tmp_path / "a.png", 0)
+    info = ref.path.stat()
+    asked: list[FileFacts] = []
+
+    def known(facts: FileFacts) -> str:
+        asked.append(facts)
+        return "as before"
+
+    monkeypatch.setattr(images.Image, "open", refuse(errno.EIO))
+    assert decode(ref, SPEC, known=known) == "as before"
+    digest = hashlib.sha256(ref.path.read_bytes()).hexdigest()
+    assert asked == [FileFacts(bytes=info.st_size, mtime_ns=info.st_mtime_ns, sha256=digest)]
+
+
+def test_a_file_that_is_written_to_while_it_is_read_has_no_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = save_grey(tmp_path / "a.png", 0)
+    read = images._read
+
+    def slow_read(
+        image: Image.Image, spec: PreprocessSpec, limits: DecodeLimits
+    ) -> tuple[npt.NDArray[np.uint8], Box | None]:
+        with ref.path.open("ab") as file:
+            file.write(b"more")
+        return read(image, spec, limits)
+
+    monkeypatch.setattr(images, "_read", slow_read)
+    failed = failure(ref.path)
+    assert failed.reason == "changed"
+    assert failed.facts.sha256 is None  # of which of the two contents?
 
 
 @pytest.mark.filterwarnings("error")
@@ -122,11 +174,11 @@ def test_a_file_of_too_many_bytes_is_refused_before_it_is_read(
     monkeypatch.setattr(images.hashlib, "file_digest", refuse(errno.EIO))
     with (tmp_path / "sparse.webp").open("wb") as file:
         file.write(b"RIFF\0\0\0\xc0WEBPVP8 ")
-        file.truncate(images.MAX_BYTES + 1)
+        file.truncate(DEFAULT_LIMITS.max_bytes + 1)
     failed = failure(tmp_path / "sparse.webp")
     assert failed.reason == "too_large"
     assert "1,073,741,825 bytes are more than the limit of 1,073,741,824" in failed.detail
-    assert (failed.facts.bytes, failed.facts.sha256) == (images.MAX_BYTES + 1, None)
+    assert (failed.facts.bytes, failed.facts.sha256) == (DEFAULT_LIMITS.max_bytes + 1, None)
 
 
 @pytest.mark.parametrize(
