@@ -14,6 +14,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from export.compact import compact
 from scanner.errors import ImgscanError
 from scanner.text import one_line
 from trainer.experts import ExpertDecoders, ExpertHeads
@@ -104,6 +105,7 @@ def _write(module: nn.Module, example: Tensor, path: Path, source: str, result: 
         assert program is not None
         program.save(str(path), external_data=False)
         _forget_origin(path)
+        compact(path)
     try:
         onnx.checker.check_model(onnx.load(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

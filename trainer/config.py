@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from scanner.errors import UsageError
 from scanner.preprocess import PreprocessSpec
 
-EncoderName = Literal["conv", "resnet18", "efficientnet-lite0"]
+EncoderName = Literal["conv", "resnet18", "efficientnet-lite0", "clip-vit-b16"]
 DecoderName = Literal["transposed", "layered", "none"]
 ReconstructionLoss = Literal["mse", "hybrid", "none"]
 Perceptual = Literal["none", "lpips-alex", "lpips-vgg", "stlpips-alex", "stlpips-vgg"]
@@ -53,6 +53,7 @@ class FitConfig:
     # model
     encoder: EncoderName = "efficientnet-lite0"
     encoder_weights: str = "default"  # "default", "none" or a local file
+    encoder_taps: tuple[int, ...] = ()  # clip-vit-b16: blocks, from 1, whose tokens are features
     unfrozen: int = 0  # last stages of the encoder that are trained; -1: all
     freeze_epochs: int = 0  # epochs before the unfrozen stages join
     decoder: DecoderName = "layered"
@@ -115,6 +116,8 @@ class FitConfig:
             raise UsageError("decoder and reconstruction are either both none or neither is")
         if self.encoder == "conv" and self.unfrozen != -1:
             raise UsageError("encoder conv has no pretrained weights: unfrozen must be -1 (all)")
+        if (self.encoder == "clip-vit-b16") != bool(self.encoder_taps):
+            raise UsageError("encoder_taps names blocks of encoder clip-vit-b16, and of no other")
         if self.experts == 1 or (self.experts and self.expert_column):
             raise UsageError("experts must be 2 or more, or 0 where expert_column names the kinds")
         if self.cached_draws and (self.unfrozen or self.views != 1):
@@ -143,7 +146,8 @@ class FitConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON or TOML can hold them."""
-        return {**asdict(self), "head": list(self.head)}
+        taps = list(self.encoder_taps)
+        return {**asdict(self), "head": list(self.head), "encoder_taps": taps}
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (

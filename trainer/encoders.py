@@ -167,14 +167,21 @@ class EfficientNetLite0Encoder(Encoder):
         return path
 
 
-def build_encoder(name: str, size: int, weights: str) -> Encoder:
-    """The encoder called `name`; `weights` is "default", "none" or a file."""
+def build_encoder(name: str, size: int, weights: str, taps: tuple[int, ...] = ()) -> Encoder:
+    """The encoder called `name`; `weights` is "default", "none" or a file.
+
+    `taps` are the blocks of clip-vit-b16 that features come from.
+    """
     if name == "conv":
         return ConvEncoder(size)
     if name == "resnet18":
         return ResNet18Encoder(weights)
     if name == "efficientnet-lite0":
         return EfficientNetLite0Encoder(weights)
+    if name == "clip-vit-b16":
+        from trainer.clip import ClipVitB16Encoder
+
+        return ClipVitB16Encoder(size, weights, taps)
     raise UsageError(f"no encoder is called {name!r}")
 
 

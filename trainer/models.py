@@ -108,7 +108,9 @@ class AutoencoderClassifier(nn.Module):
         """`pretrained=False` skips the encoder's weights, for a model that is loaded anyway."""
         super().__init__()
         weights = config.encoder_weights if pretrained else "none"
-        self.encoder: Encoder = build_encoder(config.encoder, config.size, weights)
+        self.encoder: Encoder = build_encoder(
+            config.encoder, config.size, weights, config.encoder_taps
+        )
         self.spec: PreprocessSpec = config.preprocess(self.encoder.mean, self.encoder.std)
         self.reconstruction_size = config.reconstruction_size or config.size
         self.decoder = build_decoder(config, self.encoder, self.reconstruction_size)
