@@ -1,0 +1,23 @@
+"""The journal: results kept from scan to scan, scans to look at again, and people's reviews.
+
+docs/journal.md says what is kept and when it is trusted.
+"""
+
+from __future__ import annotations
+
+from scanner.journal.database import JournalError
+from scanner.journal.memory import Forgiving, JournalContents, JournalMemory
+from scanner.journal.pipeline import Pipeline, pipeline_of
+from scanner.journal.store import Journal, default_journal_path, open_default_journal
+
+__all__ = [
+    "Forgiving",
+    "Journal",
+    "JournalContents",
+    "JournalError",
+    "JournalMemory",
+    "Pipeline",
+    "default_journal_path",
+    "open_default_journal",
+    "pipeline_of",
+]

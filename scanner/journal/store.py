@@ -1,0 +1,82 @@
+"""`Journal`: the file, opened; what is in it by its parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from scanner.journal.database import BUSY_SECONDS, Database, JournalError
+from scanner.journal.memory import JournalMemory
+from scanner.journal.pipeline import Pipeline
+
+
+def default_journal_path() -> Path:
+    """Where the journal is unless another place is asked for: the user's data folder."""
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("imgscan", appauthor=False)) / "journal.sqlite"
+
+
+class Journal:
+    """An open journal; made, or brought to this version's schema, if need be.
+
+    Any thread may use it. Raises JournalError, here and in every method.
+    """
+
+    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        self.path = path
+        self._database = Database(path, busy_seconds=busy_seconds)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was kept stays."""
+        self._database.close()
+
+    def memory(self, pipeline: Pipeline, *, renew: bool = False) -> JournalMemory:
+        """The results of `pipeline`, for `scan()`; `renew` scans all anew and remembers that."""
+        return JournalMemory(self._database, self.pipeline_id(pipeline), renew=renew)
+
+    def pipeline_id(self, pipeline: Pipeline) -> int:
+        """The pipeline's number in this journal."""
+        key = (
+            pipeline.model_digest,
+            pipeline.model_name,
+            pipeline.preprocess_digest,
+            pipeline.decoder_digest,
+        )
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO pipelines "
+                "(model_digest, model_name, preprocess_digest, decoder_digest) "
+                "VALUES (?, ?, ?, ?)",
+                key,
+            )
+            (number,) = connection.execute(
+                "SELECT id FROM pipelines WHERE model_digest = ? AND model_name = ? "
+                "AND preprocess_digest = ? AND decoder_digest = ?",
+                key,
+            ).fetchone()
+        return int(number)
+
+
+def open_default_journal() -> Journal:
+    """The journal at its default place, of which the folder is made."""
+    path = default_journal_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JournalError(
+            f"{path.parent}: cannot be made: {error.strerror or error}; "
+            "give a --journal in a folder that can be written, or --no-journal"
+        ) from None
+    return Journal(path)
