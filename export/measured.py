@@ -28,7 +28,15 @@ def digest(raw: Any, origin: str) -> dict[str, Any]:
         (run,) = raw["runs"].values()
         return {"kind": "evaluation", "split": run["split"], "tiers": _tiers(run)}
     if "left_out" in raw and "summary" in raw:
-        return {"kind": "benchmark", "summary": raw["summary"], "families": raw["left_out"]}
+        # The scores themselves are for calibration, and long.
+        families = [
+            {key: value for key, value in row.items() if key not in ("keys", "logits")}
+            for row in raw["left_out"]
+        ]
+        kept = {"kind": "benchmark", "summary": raw["summary"], "families": families}
+        if "calibrated_on_left_out" in raw:
+            kept["calibrated_on_left_out"] = raw["calibrated_on_left_out"]
+        return kept
     return dict(raw)
 
 

@@ -28,6 +28,7 @@ from trainer.data import FAKE, LABELS, REAL, Sample, Splits, draw_key, split_sam
 from trainer.encoded import EncodedPictures
 from trainer.encoders import Encoded
 from trainer.fit import fit
+from trainer.left_out import FamilyScores, cross_fitted
 from trainer.models import AutoencoderClassifier
 from trainer.processes import ALONE
 from trainer.scores import figures
@@ -42,7 +43,8 @@ class LeftOut:
 
     `accuracy` maps an operating point to the share that is called rightly; thresholds are
     those of the fold's own validation pictures. `auc` is against the known pictures of the
-    other class in the held-out split.
+    other class in the held-out split. `keys` name the pictures, and `logits` are their scores,
+    before calibration.
     """
 
     family: str
@@ -51,6 +53,8 @@ class LeftOut:
     count: int
     accuracy: dict[str, float]
     auc: float
+    keys: tuple[str, ...] = ()
+    logits: tuple[float, ...] = ()
 
 
 def families_of(samples: Sequence[Sample], merged: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -129,7 +133,7 @@ def benchmark(
         for tier in TIERS:
             logits = _logits(fold, encoded, scored, tier, target)
             against = _logits(fold, encoded, others, tier, target)
-            of_family.append(_left_out(name, scored[0].label, tier, fold, logits, against))
+            of_family.append(_left_out(name, scored, tier, fold, logits, against))
         rows += of_family
         on_fold(name, of_family)
     result = {
@@ -139,6 +143,9 @@ def benchmark(
         "in_domain": in_domain,
         "left_out": [asdict(row) for row in rows],
         "summary": summary(rows, seed=config.seed),
+        "calibrated_on_left_out": cross_fitted(
+            [FamilyScores(r.family, r.label == LABELS[FAKE], r.tier, r.logits) for r in rows]
+        ),
     }
     checkpoint.write_json(out, result)
     shutil.rmtree(work)
@@ -236,8 +243,9 @@ def _logits(
 
 
 def _left_out(
-    family: str, label: int, tier: str, fold: _Fold, logits: Array, against: Array
+    family: str, scored: Sequence[Sample], tier: str, fold: _Fold, logits: Array, against: Array
 ) -> LeftOut:
+    label = scored[0].label
     p = probabilities(logits, fold.temperature)
     called = {point: float((p >= t).mean()) for point, t in fold.points.items()}
     both = np.concatenate([logits, against])
@@ -249,4 +257,6 @@ def _left_out(
         count=len(logits),
         accuracy={point: c if label == FAKE else 1 - c for point, c in called.items()},
         auc=float(roc_auc_score(labels, both)),
+        keys=tuple(sample.key for sample in scored),
+        logits=tuple(round(float(logit), 5) for logit in logits),
     )

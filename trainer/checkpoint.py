@@ -46,6 +46,8 @@ def load(path: Path) -> dict[str, Any]:
 def load_run(run: Path) -> tuple[AutoencoderClassifier, FitConfig, dict[str, Any]]:
     """The best model of a run in evaluation mode, its config, and its result.json.
 
+    Its logits are those that the result's temperature and thresholds are for.
+
     Raises UsageError where they are not of the same epoch.
     """
     content = load(run / BEST)
@@ -60,6 +62,7 @@ def load_run(run: Path) -> tuple[AutoencoderClassifier, FitConfig, dict[str, Any
             f"{content['epoch'] + 1}: thresholds of another model; `trainer fit --resume` "
             "concludes the run anew"
         )
+    model.shift_logit(float(result.get("left_out", {}).get("shift", 0.0)))
     return model, config, result
 
 

@@ -15,6 +15,7 @@ from scanner.errors import UsageError
 from trainer.allocator import keep_freed_memory
 from trainer.commands.audit import audit
 from trainer.commands.benchmark import benchmark
+from trainer.commands.calibrate import calibrate
 from trainer.commands.evaluate import evaluate
 from trainer.commands.fit import fit
 from trainer.commands.tune import tune
@@ -34,6 +35,7 @@ def command() -> None:
 
 command.add_command(audit)
 command.add_command(benchmark)
+command.add_command(calibrate)
 command.add_command(evaluate)
 command.add_command(fit)
 command.add_command(tune)
