@@ -18,6 +18,7 @@ import click
 
 from scanner import __version__
 from scanner.errors import ImgscanError, UsageError
+from scanner.options.walk import WalkOptions, walk_options
 from scanner.text import printable
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class _PathType(click.Path):
     metavar="N",
     help="List at most the N surest suspects; 0 for none.",
 )
+@walk_options
 @click.option("--quiet", "-q", is_flag=True, help="Print only errors.")
 @click.option(
     "--exit-zero", is_flag=True, help="Exit with 0 whenever the scan ran to its end (for scripts)."
@@ -109,9 +111,10 @@ def imgscan(
     top: int,
     quiet: bool,
     exit_zero: bool,
+    walk: WalkOptions,
 ) -> int:
     """Tell AI-generated pictures from real ones in files and folders."""
-    if not paths:
+    if not paths and walk.files_from is None:
         raise UsageError("give a file or folder to scan; `imgscan --help` lists the options")
     if not sys.warnoptions:
         # Pillow warns of oddities in single files; what matters of them is in the rows.
@@ -120,7 +123,7 @@ def imgscan(
     from scanner import verdict
     from scanner.bundle import default_bundle_path, read_bundle
     from scanner.console import ScanProgress, show_summary, show_suspects
-    from scanner.find import WalkCounts, find_images
+    from scanner.find import WalkCounts, find_all
     from scanner.interrupts import Interrupts
     from scanner.report import check_format, open_report
     from scanner.scan import default_workers, scan
@@ -128,14 +131,14 @@ def imgscan(
 
     # From what is cheapest to find wrong to what is dearest.
     counts = WalkCounts()
-    refs = find_images(paths, counts)
+    refs = find_all(paths, walk, counts)
     if report is not None:
         check_format(report)
     bundle = read_bundle(model or default_bundle_path())
     point = verdict.operating_point(bundle, name=operating_point, threshold=threshold)
     model_name = f"{bundle.name}@{bundle.digest}"
     tally = Tally(keep_suspects=0 if quiet else top, keep_failures=_SHOWN_FAILURES)
-    progress = ScanProgress(paths, shown=sys.stderr.isatty() and not quiet)
+    progress = ScanProgress(paths, walk, shown=sys.stderr.isatty() and not quiet)
     interrupted = False
     with Interrupts() as interrupts:
         try:
@@ -168,7 +171,8 @@ def imgscan(
         _complain("interrupted")
     elif not tally.scanned:
         _complain("there are no pictures in what was given")
-    if tally.scanned and not quiet:
+    # Interrupted before the first row, there is nothing to tell, and no report either.
+    if (tally.scanned or not interrupted) and not quiet:
         try:
             with _printing():
                 if tally.surest:
@@ -179,7 +183,7 @@ def imgscan(
                     device=detector.device,
                     model=model_name,
                     point=point,
-                    symlinks=counts.symlinks,
+                    left_out=counts.describe(),
                     report=report,
                     interrupted=interrupted,
                 )

@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from scanner.errors import ImgscanError
-from scanner.find import find_images
+from scanner.find import find_all
+from scanner.options.walk import WalkOptions
 from scanner.tally import Tally
 from scanner.text import printable
 from scanner.verdict import OperatingPoint
@@ -29,11 +30,13 @@ _NO_EDGE = 1 << 16
 class ScanProgress:
     """A bar with count, rate, time left, suspects and failures; nothing at all if not `shown`.
 
-    The total comes from a second walk of `roots` in the background, so the scan starts at once.
+    The total comes from a second walk of `roots` in the background, so the scan starts at once;
+    there is none if what comes cannot be asked twice (a list on standard input).
     """
 
-    def __init__(self, roots: Sequence[Path], *, shown: bool) -> None:
+    def __init__(self, roots: Sequence[Path], walk: WalkOptions, *, shown: bool) -> None:
         self._roots = roots
+        self._walk = walk
         self._shown = shown
         self._stop = threading.Event()
         self._started = time.monotonic()
@@ -54,7 +57,7 @@ class ScanProgress:
     def __enter__(self) -> ScanProgress:
         self._started = time.monotonic()
         self._bar.start()
-        if self._shown:
+        if self._shown and self._walk.repeatable:
             threading.Thread(target=self._count, name="count", daemon=True).start()
         return self
 
@@ -88,7 +91,7 @@ class ScanProgress:
     def _count(self) -> None:
         total = 0
         try:
-            for _ in find_images(self._roots):
+            for _ in find_all(self._roots, self._walk):
                 total += 1
                 if self._stop.is_set():
                     return
@@ -119,7 +122,7 @@ def show_summary(
     device: str,
     model: str,
     point: OperatingPoint,
-    symlinks: int,
+    left_out: str,
     report: Path | None,
     interrupted: bool,
 ) -> None:
@@ -139,9 +142,8 @@ def show_summary(
     hidden = tally.failed - len(tally.first_failed)
     if hidden:
         rows.append(("", f"and {hidden:,} more" + ("" if report else "; --report lists them")))
-    if symlinks:
-        links = "link" if symlinks == 1 else "links"
-        rows.append(("Left out", f"{symlinks:,} symbolic {links}: they are not followed"))
+    if left_out:
+        rows.append(("Left out", left_out))
     if report:
         rows.append(("Report", str(report)))
     if interrupted:

@@ -24,6 +24,7 @@ from typing import BinaryIO
 from scanner.errors import UsageError
 from scanner.images import decode_stream, find_images
 from scanner.preprocess import PreprocessSpec
+from scanner.rules import WalkRules
 from scanner.types import Failed, ImageRef, Pixels
 
 REAL, FAKE = 0, 1
@@ -45,6 +46,8 @@ _SPLIT_NAMES = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test", "eval": "test",
 }  # fmt: skip
+# What a fit was made of must not hang on rules for scanning.
+_ALL_FILES = WalkRules(hidden=True, ignore_files=False)
 FILE_COLUMNS = ("file", "path", "filename", "image")
 
 
@@ -155,7 +158,7 @@ def _from_folders(data: Path) -> list[Sample]:
 
 
 def _class_folder(data: Path, folder: Path, label: int, split: str | None) -> Iterator[Sample]:
-    for ref in find_images([folder]):
+    for ref in find_images([folder], rules=_ALL_FILES):
         if isinstance(ref, Failed):
             raise UsageError(f"{ref.ref.path}: {ref.detail}")
         key = ref.path.relative_to(data).as_posix()

@@ -17,8 +17,8 @@ import pytest
 from fakes import HALF, SPEC, BrightnessScorer, encoded, gradient, grey, save_grey
 from PIL import Image, TiffImagePlugin
 
-from scanner import find, images
-from scanner.find import find_images
+from scanner import images
+from scanner.find import WalkRules, find_images
 from scanner.images import decode
 from scanner.limits import DEFAULT_LIMITS, DecodeLimits
 from scanner.preprocess import PreprocessSpec
@@ -227,7 +227,7 @@ def test_a_refusal_of_the_operating_system_is_a_row(
 ) -> None:
     """Simulated: the tests may run as a user whom no file is closed to."""
     ref = save_grey(tmp_path / "a.png", 0)
-    monkeypatch.setattr(find.os, "open", refuse(number))
+    monkeypatch.setattr(os, "open", refuse(number))
     failed = failure(ref.path)
     assert (failed.reason, failed.detail) == (reason, os.strerror(number))
 
@@ -244,7 +244,7 @@ def test_a_folder_that_cannot_be_listed_is_a_row_and_the_walk_goes_on(
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return plain(path)
 
-    monkeypatch.setattr(find.os, "scandir", scandir)
+    monkeypatch.setattr(os, "scandir", scandir)
     first, locked, last = find_images([tmp_path])
     assert isinstance(locked, Failed)
     assert (locked.ref.path, locked.reason) == (tmp_path / "b", "permission")
@@ -256,8 +256,8 @@ def test_a_file_that_cannot_be_looked_into_is_a_row(
 ) -> None:
     """It may be a picture; that it was not looked at must not go unsaid."""
     (tmp_path / "unknown").write_bytes(b"?")
-    monkeypatch.setattr(find.os, "open", refuse(errno.EACCES))
-    (failed,) = find_images([tmp_path])
+    monkeypatch.setattr(os, "open", refuse(errno.EACCES))
+    (failed,) = find_images([tmp_path], rules=WalkRules(ignore_files=False))
     assert isinstance(failed, Failed)
     assert failed.reason == "permission"
 

@@ -173,7 +173,7 @@ def test_the_summary_counts_everything(tmp_path: Path, tiny_bundle: Bundle) -> N
     assert re.search(r"^Suspect +1 \(P\(fake\) from 0\.5000: youden, tiny@", out, re.MULTILINE)
     assert re.search(r"^Failed +1 \(1 empty\)$", out, re.MULTILINE)
     assert f"{tmp_path}/c.png: empty: the file has no bytes" in out
-    assert re.search(r"^Left out +1 symbolic link: ", out, re.MULTILINE)
+    assert re.search(r"^Left out +1 symbolic link \(--follow-symlinks\)$", out, re.MULTILINE)
 
 
 def test_quiet_prints_nothing_but_errors(tmp_path: Path, tiny_bundle: Bundle) -> None:
@@ -183,10 +183,16 @@ def test_quiet_prints_nothing_but_errors(tmp_path: Path, tiny_bundle: Bundle) ->
     assert len(rows_of(tmp_path / "o.csv")) == 1
 
 
-def test_a_folder_without_pictures_says_so(tmp_path: Path, tiny_bundle: Bundle) -> None:
-    done = imgscan(tmp_path, model=tiny_bundle)
-    assert (done.returncode, done.stdout) == (0, "")
+def test_a_folder_without_pictures_still_has_its_report(
+    tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    report = tmp_path / "out.csv"
+    done = imgscan(tmp_path, "--report", report, model=tiny_bundle)
+    assert done.returncode == 0
     assert "no pictures" in done.stderr
+    assert re.search(r"^Scanned +0 in ", done.stdout, re.MULTILINE)
+    assert re.search(rf"^Report +{re.escape(str(report))}$", done.stdout, re.MULTILINE)
+    assert rows_of(report) == []
 
 
 def test_names_are_never_printed_raw(tmp_path: Path, tiny_bundle: Bundle) -> None:

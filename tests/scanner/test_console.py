@@ -24,7 +24,7 @@ def test_nothing_in_the_summary_is_obeyed_by_the_terminal(
         device=f"c{EVIL}",
         model=f"d{EVIL}",
         point=OperatingPoint(f"e{EVIL}", 0.5),
-        symlinks=1,
+        left_out="",
         report=Path(f"f{EVIL}"),
         interrupted=True,
     )

@@ -1,23 +1,20 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from fakes import HALF, BrightnessScorer, encoded, grey, save_grey
 
-from scanner import find
 from scanner import scan as scan_module
-from scanner.errors import ImgscanError, UsageError
-from scanner.find import WalkCounts, find_images
+from scanner.errors import ImgscanError
+from scanner.find import find_images
 from scanner.scan import scan
 from scanner.tally import Tally
 from scanner.types import Failed, FileFacts, ImageRef, Verdict
@@ -27,137 +24,6 @@ from scanner.verdict import OperatingPoint, judge
 def run(refs: list[ImageRef | Failed], **options: int) -> list[Verdict | Failed]:
     settings = {"batch_size": 4, "workers": 2} | options
     return list(scan(refs, BrightnessScorer(), point=HALF, **settings))
-
-
-def found(*roots: Path, counts: WalkCounts | None = None) -> list[str]:
-    refs = list(find_images(list(roots), counts))
-    assert all(isinstance(ref, ImageRef) for ref in refs), refs
-    return [str(ref.path) for ref in refs if isinstance(ref, ImageRef)]
-
-
-# --- which files ---
-
-
-def test_files_come_in_the_order_of_their_names_bytes(tmp_path: Path) -> None:
-    names = ["B.png", "a.png", "a/x.png", "a/b/y.png", "a.b/z.png", "é.png", "z.png"]
-    for name in reversed(names):
-        save_grey(tmp_path / name, 0)
-    expected = ["B.png", "a/b/y.png", "a/x.png", "a.b/z.png", "a.png", "z.png", "é.png"]
-    assert found(tmp_path) == [str(tmp_path / name) for name in expected]
-
-
-def test_a_file_is_found_by_its_extension_or_by_its_content(tmp_path: Path) -> None:
-    save_grey(tmp_path / "by_content.png", 0).path.rename(tmp_path / "by_content")
-    (tmp_path / "by_extension.JPG").write_bytes(b"not a picture")
-    (tmp_path / "neither.txt").write_text("BM, GIF and II* are the beginnings of some")
-    (tmp_path / "empty").write_bytes(b"")
-    (tmp_path / "app.log").write_bytes(b"\xff\x0aa line\n")  # as a bare JPEG XL begins
-    assert found(tmp_path) == [str(tmp_path / "by_content"), str(tmp_path / "by_extension.JPG")]
-
-
-def test_a_file_that_is_named_gets_a_row_whatever_it_is(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("words")
-    assert found(tmp_path / "notes.txt") == [str(tmp_path / "notes.txt")]
-    assert found(tmp_path, tmp_path / "notes.txt") == [str(tmp_path / "notes.txt")]
-
-
-def test_overlapping_roots_give_each_file_once(tmp_path: Path) -> None:
-    for name in ("a/1.png", "a/b/2.png", "c/3.png"):
-        save_grey(tmp_path / name, 0)
-    (tmp_path / "to_a").symlink_to("a")
-    a, b, one = tmp_path / "a", tmp_path / "a/b", tmp_path / "a/1.png"
-    assert found(b, tmp_path, a, one) == [
-        str(tmp_path / name) for name in ("a/b/2.png", "a/1.png", "c/3.png")
-    ]
-    assert found(one, one, a) == [str(one), str(b / "2.png")]
-    assert found(a, tmp_path / "to_a") == [str(one), str(b / "2.png")]
-
-
-def test_a_root_is_known_by_another_spelling(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As where `Photos` and `photos`, or a composed and a bare accent, are one to the system."""
-    save_grey(tmp_path / "Caf\u00e9/sub/a.png", 0)
-    one = save_grey(tmp_path / "Caf\u00e9/b.png", 0).path
-    # Stands in for the file system's own second spelling: a link that realpath() leaves alone.
-    (tmp_path / "cafe\u0301").symlink_to("Caf\u00e9")
-    monkeypatch.setattr(find.os.path, "realpath", os.path.abspath)
-    other = tmp_path / "cafe\u0301"
-    both = [str(tmp_path / "Caf\u00e9" / name) for name in ("b.png", "sub/a.png")]
-    assert found(tmp_path / "Caf\u00e9", other, other / "sub") == both
-    assert found(one, other / "b.png") == [str(one)]
-    assert found(other / "sub", tmp_path / "Caf\u00e9") == [str(other / "sub/a.png"), str(one)]
-    assert found(other / "b.png", tmp_path / "Caf\u00e9") == [str(other / "b.png"), both[1]]
-
-
-def test_names_that_differ_in_case_and_hard_links_are_files_of_their_own(tmp_path: Path) -> None:
-    first = save_grey(tmp_path / "a.png", 0).path
-    os.link(first, tmp_path / "b.png")
-    save_grey(tmp_path / "A.png", 0)
-    names = [str(tmp_path / name) for name in ("a.png", "b.png", "A.png")]
-    assert found(*map(Path, names)) == names
-    assert sorted(found(first, tmp_path)) == sorted(names)
-
-
-def test_a_junction_is_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulated: only Windows has them."""
-    for name in ("a/1.png", "junction/2.png"):
-        save_grey(tmp_path / name, 0)
-    monkeypatch.setattr(find, "_is_junction", lambda entry: entry.name == "junction")
-    counts = WalkCounts()
-    assert found(tmp_path, counts=counts) == [str(tmp_path / "a/1.png")]
-    assert counts.symlinks == 1
-
-
-@pytest.mark.parametrize(("tag", "junction"), [(0xA0000003, True), (0x9000001A, False), (0, False)])
-def test_a_junction_is_told_by_its_tag(
-    monkeypatch: pytest.MonkeyPatch, tag: int, junction: bool
-) -> None:
-    class Entry:
-        def stat(self, *, follow_symlinks: bool) -> object:
-            assert not follow_symlinks
-            return SimpleNamespace(st_reparse_tag=tag)
-
-    monkeypatch.setattr(find, "_WINDOWS", True)
-    assert find._is_junction(Entry()) is junction  # type: ignore[arg-type]
-
-
-def test_links_on_the_way_are_counted_and_not_followed(tmp_path: Path) -> None:
-    save_grey(tmp_path / "real/a.png", 0)
-    (tmp_path / "real/loop").symlink_to(tmp_path)
-    (tmp_path / "real/again.png").symlink_to("a.png")
-    counts = WalkCounts()
-    assert found(tmp_path, counts=counts) == [str(tmp_path / "real/a.png")]
-    assert counts.symlinks == 2
-
-
-def test_a_root_that_is_a_link_is_followed(tmp_path: Path) -> None:
-    save_grey(tmp_path / "real/a.png", 0)
-    (tmp_path / "link").symlink_to("real")
-    assert found(tmp_path / "link") == [str(tmp_path / "link/a.png")]
-
-
-def test_a_missing_root_is_told_before_anything_is_scanned(tmp_path: Path) -> None:
-    save_grey(tmp_path / "a.png", 0)
-    with pytest.raises(UsageError, match=r"gone: no such file or folder"):
-        find_images([tmp_path / "a.png", tmp_path / "gone"])  # not even iterated
-
-
-def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    assert found(tmp_path) == []
-    with pytest.raises(UsageError, match="neither a file nor a folder"):
-        find_images([tmp_path / "pipe.png"])
-
-
-def test_only_the_folders_at_hand_are_listed(tmp_path: Path) -> None:
-    """Of a tree larger than memory, only the way down to the present file is kept."""
-    for folder in range(3):
-        save_grey(tmp_path / f"{folder}/a.png", 0)
-    refs = find_images([tmp_path])
-    next(refs)
-    save_grey(tmp_path / "2/late.png", 0)  # a listing made at the start would miss it
-    assert len(list(refs)) == 3
 
 
 # --- the pipeline ---
