@@ -13,12 +13,17 @@ import resource
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
-from scanner.journal import Journal, Pipeline
+from scanner.journal import Journal, Pipeline, Query, Sort
+from scanner.journal.pages import SortColumn
 from scanner.types import FileFacts, ImageRef, Scored
+from scanner.verdict import OperatingPoint, judge
 
 PIPELINE = Pipeline("bench", "0123456789ab", "aaaaaaaaaaaa", "bbbbbbbbbbbb")
+POINT = OperatingPoint("half", 0.5)
 CHUNK = 500
 LONG_AGO_NS = 1_600_000_000_000_000_000
 
@@ -61,6 +66,55 @@ def main() -> None:
             for n in range(0, files, 10):
                 contents.find(f"{n:064x}")
             _say("contents found", files // 10, start)
+            _lists(journal, root, results)
+
+
+def _lists(journal: Journal, root: Path, results: list[Scored]) -> None:
+    """Record a scan of `results`, and page through it."""
+    recorder = journal.record(PIPELINE, [root], POINT)
+    start = time.perf_counter()
+    for n, result in enumerate(results):
+        facts = replace(result.facts, bytes=n * 7919 % 1_000_003)
+        recorder.add(judge(result.ref, facts, result.p_fake, POINT))
+    recorder.finish()
+    _say("listed", len(results), start)
+    for n in range(0, len(results), 100):
+        journal.reviews.set(results[n].ref, f"{n:064x}", "fake", reviewer="bench")
+    print("\nmilliseconds for a page of 100: the slowest of the first, the middle and the last one")
+    filters = {
+        "all": Query(),
+        "suspects": Query(verdict="fake"),
+        "p over 0.999": Query(p_min=0.999),
+        "unreviewed": Query(review="unreviewed"),
+        "one folder": Query(folder=root / "0001"),
+        "rare text": Query(text="0099999"),
+    }
+    print(f"{'':>24}" + "".join(f"{name:>14}" for name in filters))
+    for column in get_args(SortColumn):
+        for descending in (False, True):
+            cells = []
+            for query in filters.values():
+                count = journal.pages.count(recorder.id, query)
+                slowest = 0.0
+                for offset in (0, count // 2, max(0, count - 100)):
+                    best = float("inf")
+                    for _ in range(3):
+                        start = time.perf_counter()
+                        page = journal.pages.page(
+                            recorder.id, query, Sort(column, descending), offset=offset
+                        )
+                        best = min(best, time.perf_counter() - start)
+                    assert len(page) == min(100, count - offset)
+                    slowest = max(slowest, best)
+                cells.append(f"{slowest * 1000:14.1f}")
+            print(f"{column + (' descending' if descending else ''):>24}" + "".join(cells))
+    for name, query in filters.items():
+        start = time.perf_counter()
+        journal.pages.count(recorder.id, query)
+        print(f"{'count of ' + name:>24}{(time.perf_counter() - start) * 1000:14.1f}")
+    start = time.perf_counter()
+    journal.pages.folders(recorder.id)
+    print(f"{'folders':>24}{(time.perf_counter() - start) * 1000:14.1f}")
 
 
 def _made(path: Path) -> ImageRef:

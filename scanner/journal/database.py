@@ -50,6 +50,7 @@ class Database:
         # add only that it outlives the power, and costs more than a small batch of scores.
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA cache_size = -16384")  # KiB
+        self._connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages of 4 KiB
         with self.transaction():
             schema.migrate(self._connection)
 

@@ -118,7 +118,24 @@ _VERSION_1 = (
     ) WITHOUT ROWID""",
 )
 
-STEPS = (_VERSION_1,)
+# Lists are filtered while they are read in order: what most filters look at is in the index too,
+# so that a filter that few files pass does not fetch each of the others' rows to find that out.
+_VERSION_2 = tuple(
+    statement
+    for name, columns in (
+        ("p_fake", "p_fake, seq, review, folder_id"),
+        ("name", "name, seq, p_fake, review, folder_id"),
+        ("folder", "folder_id, seq, p_fake, review"),
+        ("size", "bytes, seq, p_fake, review, folder_id"),
+        ("review", "review, seq, p_fake, folder_id"),
+    )
+    for statement in (
+        f"DROP INDEX scan_files_by_{name}",
+        f"CREATE INDEX scan_files_by_{name} ON scan_files (scan_id, {columns})",
+    )
+)
+
+STEPS = (_VERSION_1, _VERSION_2)
 VERSION = len(STEPS)
 
 

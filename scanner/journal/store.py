@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from scanner.journal.database import BUSY_SECONDS, Database, JournalError
 from scanner.journal.memory import JournalMemory
+from scanner.journal.pages import Pages
 from scanner.journal.pipeline import Pipeline
+from scanner.journal.reviews import Review, Reviews
+from scanner.journal.scans import ScanInfo, ScanRecorder, scans
+from scanner.verdict import OperatingPoint
 
 
 def default_journal_path() -> Path:
@@ -26,6 +31,10 @@ class Journal:
     def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self.path = path
         self._database = Database(path, busy_seconds=busy_seconds)
+        self.reviews = Reviews(self._database)
+        # A connection of its own: a list is read while a scan writes, and waits for nothing.
+        self._pages_database = Database(path, busy_seconds=busy_seconds)
+        self.pages = Pages(self._pages_database)
 
     def __enter__(self) -> Journal:
         return self
@@ -40,11 +49,26 @@ class Journal:
 
     def close(self) -> None:
         """Close the file; what was kept stays."""
+        self._pages_database.close()
         self._database.close()
 
     def memory(self, pipeline: Pipeline, *, renew: bool = False) -> JournalMemory:
         """The results of `pipeline`, for `scan()`; `renew` scans all anew and remembers that."""
         return JournalMemory(self._database, self.pipeline_id(pipeline), renew=renew)
+
+    def record(
+        self, pipeline: Pipeline, roots: Sequence[Path], point: OperatingPoint
+    ) -> ScanRecorder:
+        """Begin the list of a scan."""
+        return ScanRecorder(self._database, self.pipeline_id(pipeline), roots, point)
+
+    def scans(self) -> list[ScanInfo]:
+        """The scans there were, the last one first."""
+        return scans(self._pages_database)
+
+    def review_of(self, sha256: str) -> Review | None:
+        """The review that holds for the content with this hash."""
+        return self.reviews.current(sha256)
 
     def pipeline_id(self, pipeline: Pipeline) -> int:
         """The pipeline's number in this journal."""

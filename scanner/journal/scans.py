@@ -1,0 +1,198 @@
+"""The list that a scan leaves behind: every file's result in order, to be looked at again."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scanner.journal import cells
+from scanner.journal.database import Database
+from scanner.journal.paths import FolderIds, split
+from scanner.journal.reviews import RANKS, now
+from scanner.types import Failed, Verdict
+from scanner.verdict import OperatingPoint
+
+# A batch touches pages all over the indexes: the larger, the less each row costs. What a kill
+# takes of it is made up by the scan that resumes.
+_BATCH = 5000
+_SECONDS = 1.0
+# Rows dropped in one transaction: few enough that another scan does not wait for them.
+_DROPPED = 2000
+
+_RANK = " ".join(f"WHEN '{decision}' THEN {rank}" for decision, rank in RANKS.items())
+_ADD = f"""
+    INSERT INTO scan_files (scan_id, seq, folder_id, name, p_fake, reason, detail, bytes,
+        mtime_ns, sha256, width, height, format, notes, review)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
+        (SELECT CASE e.decision {_RANK} END FROM review_heads AS h
+            JOIN review_events AS e ON e.id = h.event_id WHERE h.sha256 = ?10))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanInfo:
+    """A scan in the journal. Times are UTC, ISO 8601; `finished` is None if it broke off.
+
+    `listed`: its files can be paged through; otherwise a later scan of the same took their place.
+    `known` files were recalled and not opened.
+    """
+
+    id: int
+    started: str
+    finished: str | None
+    roots: tuple[Path, ...]
+    model_name: str
+    model_digest: str
+    operating_point: str
+    threshold: float
+    listed: bool
+    files: int
+    suspects: int
+    failed: int
+    known: int
+
+
+class ScanRecorder:
+    """Writes a scan's list, in batches. Raises JournalError."""
+
+    def __init__(
+        self, database: Database, pipeline_id: int, roots: Sequence[Path], point: OperatingPoint
+    ) -> None:
+        self._database = database
+        self._pipeline = pipeline_id
+        self._roots = json.dumps([os.path.abspath(root) for root in roots])  # noqa: PTH100 - no link resolved
+        self._folders = FolderIds()
+        self._waiting: list[Verdict | Failed] = []
+        self._files = self._suspects = self._failed = 0
+        self._written = time.monotonic()
+        with database.transaction() as connection:
+            (number,) = connection.execute(
+                "INSERT INTO scans (started, updated, roots, pipeline_id, operating_point, "
+                "threshold) VALUES (?1, ?1, ?2, ?3, ?4, ?5) RETURNING id",
+                (now(), self._roots, pipeline_id, point.name, point.threshold),
+            ).fetchone()
+        self.id = int(number)
+
+    def add(self, result: Verdict | Failed, known: int = 0) -> None:
+        """The scan's next result; `known` files were recalled so far."""
+        self._waiting.append(result)
+        if len(self._waiting) >= _BATCH or time.monotonic() - self._written > _SECONDS:
+            self.write(known)
+
+    def write(self, known: int = 0) -> None:
+        """Write what is waiting, so that others see it."""
+        rows = self._waiting
+        self._waiting = []
+        try:
+            with self._database.transaction() as connection:
+                connection.executemany(
+                    _ADD,
+                    [
+                        (
+                            self.id,
+                            self._files + place,
+                            self._folders.find_or_add(connection, folder),
+                            name,
+                            *_columns(result),
+                        )
+                        for place, result in enumerate(rows)
+                        for folder, name in (split(result.ref),)
+                    ],
+                )
+                self._files += len(rows)
+                self._failed += sum(isinstance(row, Failed) for row in rows)
+                self._suspects += sum(
+                    isinstance(row, Verdict) and row.verdict == "fake" for row in rows
+                )
+                connection.execute(
+                    "UPDATE scans SET updated = ?, files = ?, suspects = ?, failed = ?, known = ? "
+                    "WHERE id = ?",
+                    (now(), self._files, self._suspects, self._failed, known, self.id),
+                )
+        except BaseException:
+            self._folders.committed(False)
+            raise
+        self._folders.committed()
+        self._written = time.monotonic()
+
+    def finish(self, known: int = 0) -> None:
+        """The scan ran to its end. Lists of finished scans of the same are dropped for this one.
+
+        So are those of scans that broke off, if they have not been added to for an hour: until
+        then another process may be at it.
+        """
+        self.write(known)
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE scans SET finished = ? WHERE id = ?", (now(), self.id))
+            old = connection.execute(
+                "UPDATE scans SET listed = 0 WHERE listed AND id < ? AND roots = ? "
+                "AND pipeline_id = ? AND (finished IS NOT NULL "
+                "OR julianday(updated) < julianday('now', '-1 hour')) RETURNING id",
+                (self.id, self._roots, self._pipeline),
+            ).fetchall()
+        for (number,) in old:
+            self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        while True:
+            with self._database.transaction() as connection:
+                gone = connection.execute(
+                    "DELETE FROM scan_files WHERE scan_id = ?1 AND seq < ?2 + "
+                    "(SELECT min(seq) FROM scan_files WHERE scan_id = ?1)",
+                    (number, _DROPPED),
+                ).rowcount
+            if gone < _DROPPED:
+                return
+
+
+def scans(database: Database) -> list[ScanInfo]:
+    """All scans, the last one first."""
+    rows = database.rows(
+        "SELECT s.id, started, finished, roots, model_name, model_digest, operating_point, "
+        "threshold, listed, files, suspects, failed, known "
+        "FROM scans AS s JOIN pipelines AS p ON p.id = s.pipeline_id ORDER BY s.id DESC"
+    )
+    return [_info(*row) for row in rows]
+
+
+def _info(number: int, started: str, finished: str | None, roots: str, *rest: Any) -> ScanInfo:
+    name, digest, point, threshold, listed, files, suspects, failed, known = rest
+    return ScanInfo(
+        id=number,
+        started=started,
+        finished=finished,
+        roots=tuple(map(Path, json.loads(roots))),
+        model_name=name,
+        model_digest=digest,
+        operating_point=point,
+        threshold=threshold,
+        listed=bool(listed),
+        files=files,
+        suspects=suspects,
+        failed=failed,
+        known=known,
+    )
+
+
+def _columns(result: Verdict | Failed) -> tuple[object, ...]:
+    facts = result.facts
+    outcome = (
+        (None, result.reason, result.detail)
+        if isinstance(result, Failed)
+        else (result.p_fake, None, None)
+    )
+    return (
+        *outcome,
+        facts.bytes,
+        facts.mtime_ns,
+        cells.pack_sha256(facts.sha256),
+        facts.width,
+        facts.height,
+        facts.format,
+        cells.pack_notes(facts.notes),
+    )
