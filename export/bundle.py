@@ -35,15 +35,16 @@ def export_run(
     *,
     name: str,
     operating_point: str | None = None,
-    decoder: bool = False,
+    decoder: bool | None = None,
     measured: Mapping[str, Path] | None = None,
     notes: Path | None = None,
 ) -> Exported:
     """Export the best epoch of folder `run` as bundle `out`.
 
     `measured` maps a name to a JSON file of figures that goes into the bundle's metrics beside
-    those of the fit; `notes` is Markdown for the model card. A failure leaves no trace, nor
-    does it touch a bundle that stands at `out`.
+    those of the fit; `notes` is Markdown for the model card; `decoder` None writes decoder.onnx
+    if the run has a decoder, and True refuses a run that has none. A failure leaves no trace,
+    nor does it touch a bundle that stands at `out`.
     """
     model, config, result = load_run(run)
     metrics: dict[str, Any] = {"validation": result["validation"], "pictures": result["pictures"]}
@@ -63,7 +64,7 @@ def export_run(
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     try:
         work.chmod(0o755)  # mkdtemp's 0700 would keep a shared bundle from its other readers
-        write_graphs(model, work, decoder=decoder)
+        write_graphs(model, work, decoder=model.decoder is not None if decoder is None else decoder)
         training = {
             "config": config.to_dict(),
             **{key: result[key] for key in ("epoch", "seconds", "device", "torch")},
@@ -87,6 +88,10 @@ def export_run(
             "max_logit_difference": parity.max_logit_difference,
             "probability_range": parity.probability_range,
         }
+        if parity.max_reconstruction_difference is not None:
+            metrics["parity"]["max_reconstruction_difference"] = (
+                parity.max_reconstruction_difference
+            )
         card.write_text(model_card(metrics=metrics, notes=notes_text, **content), "utf-8")
         write_bundle(work, metrics=metrics, **content)
         replace_folder(work, out)

@@ -31,7 +31,12 @@ def command() -> None:
 @click.option("--out", type=path_type, required=True, help="Folder of the bundle.")
 @click.option("--name", help="Name of the model in reports.  [default: the preset's]")
 @click.option("--operating-point", help="The one that scans use by default.  [default: youden]")
-@click.option("--decoder", is_flag=True, help="Add decoder.onnx, for reconstructions.")
+@click.option(
+    "--decoder/--no-decoder",
+    default=None,
+    show_default=False,
+    help="Write decoder.onnx, for reconstructions.  [default: if the run has a decoder]",
+)
 @click.option(
     "--metrics",
     multiple=True,
@@ -44,7 +49,7 @@ def onnx(
     out: Path,
     name: str | None,
     operating_point: str | None,
-    decoder: bool,
+    decoder: bool | None,
     metrics: tuple[str, ...],
     notes: Path | None,
 ) -> None:
@@ -81,6 +86,11 @@ def onnx(
         f"parity with torch on {parity.pictures} golden pictures: P(fake) differs by at most "
         f"{parity.max_probability_difference:.1e} (logit {parity.max_logit_difference:.1e})"
     )
+    if parity.max_reconstruction_difference is not None:
+        click.echo(
+            "reconstructions differ by at most "
+            f"{parity.max_reconstruction_difference:.1e} of the range of a channel"
+        )
     if parity.degenerate:
         click.echo(
             f"warning: P(fake) of the golden pictures ranges over {parity.probability_range:.1e} "

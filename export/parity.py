@@ -20,12 +20,16 @@ RGB = npt.NDArray[np.uint8]
 TOLERANCE = 1e-4  # largest difference in P(fake) that an export may have
 # Largest in the logit, as a part of the largest logit: where the sigmoid is flat, P(fake) is deaf.
 LOGIT_TOLERANCE = 1e-3
+# Largest in a reconstruction, RGB in [0, 1]: a quarter of a step of 8 bits.
+RECONSTRUCTION_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
     """Largest differences over the golden pictures, alone and in one batch, and how far torch's
     own answers lie apart: P(fake) over `probability_range`, the logit up to `max_logit` from 0.
+
+    `max_reconstruction_difference` is in RGB from 0 to 1; None without a decoder.
     """
 
     pictures: int
@@ -33,6 +37,7 @@ class Parity:
     max_logit_difference: float
     probability_range: float
     max_logit: float
+    max_reconstruction_difference: float | None = None
 
     @property
     def agrees(self) -> bool:
@@ -40,7 +45,14 @@ class Parity:
         return (
             self.max_probability_difference <= TOLERANCE
             and self.max_logit_difference <= LOGIT_TOLERANCE * self.max_logit + TOLERANCE
+            and self.remakes
         )
+
+    @property
+    def remakes(self) -> bool:
+        """Whether both ways give the same reconstructions, if any. Fails for NaN."""
+        difference = self.max_reconstruction_difference
+        return difference is None or difference <= RECONSTRUCTION_TOLERANCE
 
     @property
     def degenerate(self) -> bool:
@@ -91,8 +103,8 @@ def measure(model: AutoencoderClassifier, detector: Detector) -> Parity:
     """Score the golden pictures both ways; P(fake) by the bundle's temperature."""
     batch = np.stack([prepare(rgb, model.spec) for rgb in golden_pictures()])  # [16, V, 3, S, S]
     with torch.inference_mode():
-        flat = torch.from_numpy(batch).flatten(0, 1)
-        logit = model.eval().cpu()(flat).logit.double().view(len(batch), -1).mean(1).numpy()
+        output = model.eval().cpu()(torch.from_numpy(batch).flatten(0, 1))
+    logit = output.logit.double().view(len(batch), -1).mean(1).numpy()
     temperature = detector.bundle.temperature
     expected = probabilities(logit, temperature)
     found = np.stack(  # [2, 16]
@@ -108,12 +120,32 @@ def measure(model: AutoencoderClassifier, detector: Detector) -> Parity:
         max_logit_difference=float(np.abs(found - logit).max()),
         probability_range=float(np.ptp(expected)),
         max_logit=float(np.abs(logit).max()),
+        max_reconstruction_difference=_reconstruction_difference(
+            batch.reshape(-1, *batch.shape[2:]), output.reconstruction, detector
+        ),
     )
+
+
+def _reconstruction_difference(
+    pixels: npt.NDArray[np.float32], expected: torch.Tensor | None, detector: Detector
+) -> float | None:
+    if not detector.bundle.has_decoder:
+        return None
+    found = detector.reconstruct(pixels)
+    assert found is not None
+    assert expected is not None
+    return float(np.abs(found - expected.numpy()).max())
 
 
 def require(model: AutoencoderClassifier, bundle: Bundle) -> Parity:
     """`measure`, raising ImgscanError where the two do not agree."""
     parity = measure(model, Detector(bundle, device="cpu"))
+    if not parity.remakes:
+        raise ImgscanError(
+            "the exported decoder's reconstructions differ from those of the torch model by up to "
+            f"{parity.max_reconstruction_difference:.2e} (at most {RECONSTRUCTION_TOLERANCE:g} is "
+            "let pass); nothing was written"
+        )
     if not parity.agrees:
         raise ImgscanError(
             f"the exported graphs differ from the torch model by up to "

@@ -17,22 +17,22 @@ from torch import Tensor, nn
 from export.compact import compact
 from scanner.errors import ImgscanError
 from scanner.text import one_line
-from trainer.experts import ExpertDecoders, ExpertHeads
+from trainer.experts import ExpertDecoders, ExpertHeads, Router
 from trainer.models import AutoencoderClassifier
 
 OPSET = 18
 
 
-class _Features(nn.Module):
-    """Prepared pixels [N, 3, S, S] -> features [N, F]."""
+class _Encoding(nn.Module):
+    """Prepared pixels [N, 3, S, S] -> features [N, F] and, if asked, the deepest map."""
 
-    def __init__(self, model: AutoencoderClassifier) -> None:
+    def __init__(self, model: AutoencoderClassifier, *, deepest: bool) -> None:
         super().__init__()
-        self.encoder = model.encoder
+        self.encoder, self.deepest = model.encoder, deepest
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.encoder(pixels).features
-        return features
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        deepest, features = self.encoder(pixels)
+        return (features, deepest) if self.deepest else (features,)
 
 
 class _Logit(nn.Module):
@@ -50,56 +50,75 @@ class _Logit(nn.Module):
 
 
 class _Reconstruction(nn.Module):
-    """Prepared pixels [N, 3, S, S] -> RGB in [0, 1], [N, 3, R, R]."""
+    """The deepest map [N, C, S / stride, S / stride] -> RGB in [0, 1], [N, 3, R, R]."""
 
-    def __init__(self, model: AutoencoderClassifier) -> None:
+    def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
-        self.encoder, self.decoder = model.encoder, model.decoder
-        head = model.classifier
-        self.router = head.router if isinstance(head, ExpertHeads) else None
+        self.decoder = decoder
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        assert self.decoder is not None
-        deepest, features = self.encoder(pixels)
-        if isinstance(self.decoder, ExpertDecoders):
-            assert self.router is not None
-            return self.decoder.dense(deepest, self.router(features))
+    def forward(self, deepest: Tensor) -> Tensor:
         reconstruction: Tensor = self.decoder(deepest)
         return reconstruction
+
+
+class _RoutedReconstruction(nn.Module):
+    """The same with experts; the features [N, F] say whose decoder remakes a picture."""
+
+    def __init__(self, decoders: ExpertDecoders, router: Router) -> None:
+        super().__init__()
+        self.decoders, self.router = decoders, router
+
+    def forward(self, deepest: Tensor, features: Tensor) -> Tensor:
+        return self.decoders.dense(deepest, self.router(features))
 
 
 def write_graphs(model: AutoencoderClassifier, folder: Path, *, decoder: bool) -> list[Path]:
     """Write encoder.onnx and classifier.onnx, and decoder.onnx if asked, into `folder`.
 
-    Every graph has one float32 input and output and a dynamic first dimension.
+    Inputs and outputs are float32 with a dynamic first dimension, and have the names that
+    `scanner.detector` asks for. With a decoder the encoder has a second output, the map that
+    the decoder draws from: nothing of the encoder is stored or run twice.
     """
     size = model.spec.size
     pixels = torch.zeros(2, 3, size, size)
     features = torch.zeros(2, model.encoder.feature_count)
     model.eval()
+    if decoder and model.decoder is None:
+        raise ImgscanError("the run has no decoder; export it without --decoder")
     written = [
-        _write(_Features(model), pixels, folder / "encoder.onnx", "pixels", "features"),
-        _write(_Logit(model), features, folder / "classifier.onnx", "features", "logit"),
+        _write(
+            _Encoding(model, deepest=decoder),
+            {"pixels": pixels},
+            ["features", "deepest"] if decoder else ["features"],
+            folder / "encoder.onnx",
+        ),
+        _write(_Logit(model), {"features": features}, ["logit"], folder / "classifier.onnx"),
     ]
-    if decoder:
-        if model.decoder is None:
-            raise ImgscanError("the run has no decoder; export it without --decoder")
-        path = folder / "decoder.onnx"
-        written.append(_write(_Reconstruction(model), pixels, path, "pixels", "reconstruction"))
+    if model.decoder is not None and decoder:
+        side = size // model.encoder.stride
+        inputs = {"deepest": torch.zeros(2, model.encoder.channels, side, side)}
+        module: nn.Module = _Reconstruction(model.decoder)
+        if isinstance(model.decoder, ExpertDecoders):
+            assert isinstance(model.classifier, ExpertHeads)  # experts come as heads and decoders
+            inputs["features"] = features
+            module = _RoutedReconstruction(model.decoder, model.classifier.router)
+        written.append(_write(module, inputs, ["reconstruction"], folder / "decoder.onnx"))
     return written
 
 
-def _write(module: nn.Module, example: Tensor, path: Path, source: str, result: str) -> Path:
+def _write(module: nn.Module, examples: dict[str, Tensor], outputs: list[str], path: Path) -> Path:
+    """`examples` maps each input's name, in order, to a tensor of its shape."""
     module.eval()
+    batch = torch.export.Dim("batch", min=1, max=65536)
     with _quiet():
         program = torch.onnx.export(
             module,
-            (example,),
+            tuple(examples.values()),
             dynamo=True,
-            input_names=[source],
-            output_names=[result],
+            input_names=list(examples),
+            output_names=outputs,
             opset_version=OPSET,
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65536)},),
+            dynamic_shapes=tuple({0: batch} for _ in examples),
             external_data=False,
         )
         assert program is not None

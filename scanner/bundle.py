@@ -1,8 +1,9 @@
 """The model bundle: one folder that holds all that a score depends on.
 
-    encoder.onnx      prepared pixels float32 [N, 3, S, S] -> features float32 [N, F]
+    encoder.onnx      prepared pixels float32 [N, 3, S, S] -> features float32 [N, F], and
+                      beside a decoder.onnx deepest, float32 [N, C, S / stride, S / stride]
     classifier.onnx   features float32 [N, F] -> logit float32 [N]
-    decoder.onnx      (optional) prepared pixels -> reconstruction
+    decoder.onnx      (optional) deepest (and features, with experts) -> reconstruction
     bundle.json       what `Bundle` holds, and the sha256 of each file
     MODEL_CARD.md     for people
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import onnxruntime as ort
 
 from scanner.bundle import Bundle
 from scanner.errors import BundleError, ImgscanError
+from scanner.graphs import DEEPEST, Remaker, feature_output, only_input
 from scanner.text import one_line
 from scanner.verdict import probabilities
 
@@ -35,6 +37,8 @@ class Detector:
 
     def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
         self.bundle = bundle
+        self._remaker: Remaker | None = None
+        self._remaker_lock = threading.Lock()
         self.note: str | None = None
         self.device = "cpu"
         if device != "cpu":
@@ -63,8 +67,23 @@ class Detector:
 
     def features(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Prepared pixels float32 [N, 3, S, S] -> features float32 [N, F]."""
-        (features,) = self._encoder.run(None, {self._encoder_input: pixels})
+        # By name: a bundle with a decoder has an output more, which a score has no use for.
+        (features,) = self._encoder.run([self._features_output], {self._encoder_input: pixels})
         return np.asarray(features, np.float32)
+
+    def reconstruct(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+        """Prepared pixels float32 [N, 3, S, S] -> RGB in [0, 1], float32 [N, 3, R, R].
+
+        None for a bundle without a decoder. Its graph is loaded with the first call; raises
+        BundleError if it does not fit the encoder.
+        """
+        if not self.bundle.has_decoder:
+            return None
+        with self._remaker_lock:
+            if self._remaker is None:
+                session = _session(self.bundle, "decoder.onnx", self._encoder.get_providers()[0])
+                self._remaker = Remaker(self.bundle.path, self._encoder, session)
+        return self._remaker(pixels)
 
     def _try_cuda(self, *, required: bool) -> None:
         problem = None
@@ -99,9 +118,11 @@ class Detector:
 
     def _load(self, provider: str) -> None:
         self._encoder = _session(self.bundle, "encoder.onnx", provider)
-        self._encoder_input = _only_input(self._encoder, self.bundle.path / "encoder.onnx", rank=4)
+        path = self.bundle.path / "encoder.onnx"
+        self._encoder_input = only_input(self._encoder, path, rank=4, beside=(DEEPEST,))
+        self._features_output = feature_output(self._encoder)
         self._classifier = _session(self.bundle, "classifier.onnx", provider)
-        self._classifier_input = _only_input(
+        self._classifier_input = only_input(
             self._classifier, self.bundle.path / "classifier.onnx", rank=2
         )
 
@@ -138,15 +159,6 @@ def _session(bundle: Bundle, name: str, provider: str) -> Any:
     except Exception as error:  # noqa: BLE001
         message = one_line(error, 200)
         raise BundleError(f"{bundle.path / name}: onnxruntime cannot load it: {message}") from None
-
-
-def _only_input(session: Any, path: Path, *, rank: int) -> str:
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise BundleError(f"{path}: needs one input and one output")
-    if inputs[0].type != "tensor(float)" or len(inputs[0].shape) != rank:
-        raise BundleError(f"{path}: its input must be float32 of rank {rank}")
-    return str(inputs[0].name)
 
 
 def _nvidia_driver_present() -> bool:

@@ -16,6 +16,7 @@ from export import parity
 from export.bundle import export_run
 from export.to_onnx import write_graphs
 from scanner.bundle import Bundle, read_bundle
+from scanner.detector import Detector
 from scanner.errors import BundleError, ImgscanError, UsageError
 from trainer.checkpoint import load_run
 from trainer.config import load_config
@@ -40,8 +41,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_exported_bundle_agrees_with_torch_and_can_be_read(run: Path, tmp_path: Path):
-    exported = export_run(run, tmp_path / "bundle", name="tiny", decoder=True)
+    exported = export_run(run, tmp_path / "bundle", name="tiny")
     assert exported.parity.max_probability_difference <= parity.TOLERANCE
+    assert exported.parity.max_reconstruction_difference is not None
+    assert exported.parity.max_reconstruction_difference <= parity.RECONSTRUCTION_TOLERANCE
     bundle = read_bundle(tmp_path / "bundle")
     assert (bundle.name, bundle.temperature, bundle.operating_point) == ("tiny", 1.7, "youden")
     assert dict(bundle.thresholds) == {"best_f1": 0.31, "youden": 0.46}
@@ -50,6 +53,37 @@ def test_an_exported_bundle_agrees_with_torch_and_can_be_read(run: Path, tmp_pat
     assert bundle.metrics["parity"]["pictures"] == len(parity.golden_pictures())
     assert "tiny" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"], "no temporary folder is left"
+
+
+def test_the_decoder_can_be_left_out_and_moves_no_score(run: Path, tmp_path: Path):
+    whole = export_run(run, tmp_path / "whole", name="tiny").bundle
+    without = export_run(run, tmp_path / "without", name="tiny", decoder=False)
+    assert not without.bundle.has_decoder
+    assert without.parity.max_reconstruction_difference is None
+    batch = np.random.default_rng(0).random((3, 2, 3, 32, 32), np.float32)
+    scores = [Detector(bundle, "cpu").logits(batch) for bundle in (whole, without.bundle)]
+    np.testing.assert_array_equal(*scores)
+
+
+def test_a_run_without_a_decoder_is_exported_without_one_unless_it_was_asked_for(tmp_path: Path):
+    config = load_config("cnn", {"encoder_weights": "none", "size": 32})
+    model = AutoencoderClassifier(config)
+    assert [p.name for p in write_graphs(model, tmp_path, decoder=False)] == [
+        "encoder.onnx",
+        "classifier.onnx",
+    ]
+    with pytest.raises(ImgscanError, match="has no decoder"):
+        write_graphs(model, tmp_path, decoder=True)
+
+
+def test_a_decoder_that_differs_from_torch_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    honest = Detector.reconstruct
+    monkeypatch.setattr(Detector, "reconstruct", lambda self, x: honest(self, x) + np.float32(0.01))
+    with pytest.raises(ImgscanError, match="decoder's reconstructions differ"):
+        export_run(run, tmp_path / "bundle", name="tiny")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bundle_says_nothing_of_the_machine_it_was_made_on(run: Path, tmp_path: Path):
@@ -72,7 +106,7 @@ def test_golden_scores_depend_on_the_picture(run: Path, tmp_path: Path):
 
 
 class _Answers:
-    """A Detector that answers with torch's logits, changed."""
+    """A Detector that answers with torch's logits, changed; of a bundle without a decoder."""
 
     def __init__(self, bundle: Bundle, model: AutoencoderClassifier, change: Any) -> None:
         self.bundle, self.model, self.change = bundle, model, change
@@ -86,7 +120,7 @@ class _Answers:
 
 def test_a_difference_that_the_sigmoid_hides_is_seen(run: Path, tmp_path: Path):
     """Above a logit of 20 or so P(fake) is 1, whatever the graph makes of the picture."""
-    bundle = export_run(run, tmp_path / "bundle", name="tiny").bundle
+    bundle = export_run(run, tmp_path / "bundle", name="tiny", decoder=False).bundle
     model = load_run(run)[0]
     model.shift_logit(100.0)
     assert parity.measure(model, _Answers(bundle, model, lambda z: z)).agrees
@@ -97,7 +131,7 @@ def test_a_difference_that_the_sigmoid_hides_is_seen(run: Path, tmp_path: Path):
 
 
 def test_a_graph_that_errs_on_single_pictures_is_seen(run: Path, tmp_path: Path):
-    bundle = export_run(run, tmp_path / "bundle", name="tiny").bundle
+    bundle = export_run(run, tmp_path / "bundle", name="tiny", decoder=False).bundle
     model = load_run(run)[0]
     spoilt = _Answers(bundle, model, lambda z: z + (1.0 if len(z) == 1 else 0.0))
     assert not parity.measure(model, spoilt).agrees
@@ -180,6 +214,11 @@ def test_every_encoder_exports_with_a_dynamic_batch(preset: str, tmp_path: Path)
         for buffer_name, buffer in model.named_buffers():
             if buffer_name.endswith("running_var"):
                 buffer.mul_(1.5)  # statistics that are not the identity
+    parts = {
+        "encoder.onnx": lambda x: tuple(reversed(model.encoder(x))),  # features, deepest
+        "classifier.onnx": lambda x: (model.classifier(x),),
+        "decoder.onnx": lambda x: (model.decoder(x),),
+    }
     for path in write_graphs(model, tmp_path, decoder=True):
         graph = onnx.load(path).graph
         assert graph.input[0].type.tensor_type.shape.dim[0].dim_param, path.name
@@ -187,18 +226,12 @@ def test_every_encoder_exports_with_a_dynamic_batch(preset: str, tmp_path: Path)
         for count in (1, 3):
             shape = [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim[1:]]
             x = np.random.default_rng(0).standard_normal((count, *shape)).astype(np.float32)
-            (answer,) = session.run(None, {graph.input[0].name: x})
-            assert len(answer) == count
+            answers = session.run(None, {graph.input[0].name: x})
             with torch.inference_mode():
-                tensor = torch.from_numpy(x)
-                if path.name == "classifier.onnx":
-                    expected = model.classifier(tensor)
-                else:
-                    encoded = model.encoder(tensor)
-                    expected = encoded.features
-                    if path.name == "decoder.onnx":
-                        expected = model.decoder(encoded.deepest)
-            np.testing.assert_allclose(answer, expected.numpy(), rtol=1e-3, atol=1e-4)
+                expected = parts[path.name](torch.from_numpy(x))
+            assert len(answers) == len(expected)
+            for answer, wanted in zip(answers, expected, strict=True):
+                np.testing.assert_allclose(answer, wanted.numpy(), rtol=1e-3, atol=1e-4)
 
 
 def parity_session(path: Path):

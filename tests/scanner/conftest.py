@@ -12,9 +12,18 @@ from scanner.preprocess import PreprocessSpec
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A real bundle whose P(fake) grows with brightness: black near 0, white near 1."""
+    return _write_bundle(tmp_path_factory.mktemp("bundle") / "tiny", decoder=False)
+
+
+@pytest.fixture(scope="session")
+def remaking_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """`tiny_bundle` with a decoder: what it remakes is 4 x 4 pixels, means of 8 x 8 each."""
+    return _write_bundle(tmp_path_factory.mktemp("bundle") / "remaking", decoder=True)
+
+
+def _write_bundle(out: Path, *, decoder: bool) -> Bundle:
     onnx = pytest.importorskip("onnx")
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
-    out = tmp_path_factory.mktemp("bundle") / "tiny"
     out.mkdir()
     pixels = helper.make_tensor_value_info("pixels", floats, ["N", 3, 32, 32])
     features = helper.make_tensor_value_info("features", floats, ["N", 3])
@@ -23,7 +32,16 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         helper.make_node("GlobalAveragePool", ["pixels"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["features"]),
     ]
-    _save(onnx, helper.make_graph(nodes, "encoder", [pixels], [features]), out / "encoder.onnx")
+    outputs = [features]
+    if decoder:
+        outputs.append(helper.make_tensor_value_info("deepest", floats, ["N", 3, 4, 4]))
+        size = {"kernel_shape": [8, 8], "strides": [8, 8]}
+        nodes.append(helper.make_node("AveragePool", ["pixels"], ["deepest"], **size))
+        rgb = helper.make_tensor_value_info("reconstruction", floats, ["N", 3, 4, 4])
+        remake = helper.make_node("Identity", ["deepest"], ["reconstruction"])
+        graph = helper.make_graph([remake], "decoder", [outputs[1]], [rgb])
+        _save(onnx, graph, out / "decoder.onnx")
+    _save(onnx, helper.make_graph(nodes, "encoder", [pixels], outputs), out / "encoder.onnx")
     constants = {
         "weight": np.full((3, 1), 10 / 3, np.float32),
         "bias": np.full(1, -5, np.float32),

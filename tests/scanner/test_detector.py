@@ -146,3 +146,39 @@ def test_graphs_that_do_not_fit_fail_at_the_start(
     path.write_text(json.dumps(raw))
     with pytest.raises(BundleError, match=said):
         Detector(read_bundle(folder), device="cpu")
+
+
+def test_reconstructions_are_what_the_decoder_makes_of_the_deepest_map(remaking_bundle: Bundle):
+    rng = np.random.default_rng(0)
+    pixels = rng.random((3, 3, 32, 32), np.float32)
+    remade = Detector(remaking_bundle, device="cpu").reconstruct(pixels)
+    assert remade is not None
+    expected = pixels.reshape(3, 3, 4, 8, 4, 8).mean((3, 5))
+    np.testing.assert_allclose(remade, expected, atol=1e-6)
+
+
+def test_a_decoder_changes_no_score(tiny_bundle: Bundle, remaking_bundle: Bundle):
+    batch = _flat(0.1, 0.45, 0.9)
+    with_decoder = Detector(remaking_bundle, device="cpu").score(batch)
+    np.testing.assert_array_equal(with_decoder, Detector(tiny_bundle, device="cpu").score(batch))
+
+
+def test_a_bundle_without_a_decoder_has_no_reconstruction(tiny_bundle: Bundle):
+    assert Detector(tiny_bundle, device="cpu").reconstruct(_flat(0.5)[0]) is None
+
+
+def test_a_decoder_of_another_kind_scans_and_says_so_when_it_is_used(
+    tiny_bundle: Bundle, remaking_bundle: Bundle, tmp_path: Path
+):
+    """Earlier versions exported a decoder that takes pixels, beside an encoder of one output."""
+    folder = Path(shutil.copytree(tiny_bundle.path, tmp_path / "bundle"))
+    content = (remaking_bundle.path / "encoder.onnx").read_bytes()
+    (folder / "decoder.onnx").write_bytes(content)
+    path = folder / "bundle.json"
+    raw = json.loads(path.read_text())
+    raw["files"]["decoder.onnx"] = hashlib.sha256(content).hexdigest()
+    path.write_text(json.dumps(raw))
+    detector = Detector(read_bundle(folder), device="cpu")
+    assert detector.score(_flat(1.0))[0] > 0.99
+    with pytest.raises(BundleError, match=r"decoder\.onnx: takes pixels.*export the run again"):
+        detector.reconstruct(_flat(0.5)[0])

@@ -163,24 +163,24 @@ def test_graphs_route_as_torch_does(decoder: Any, tmp_path: Path):
     assert len(set(expected.expert.tolist())) > 1, "else nothing would be shown"
     encoder, classifier, remaker = write_graphs(model, tmp_path, decoder=True)
 
-    def answer(path: Path, x: Any) -> Any:
+    def answers(path: Path, **inputs: Any) -> Any:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return session.run(None, {session.get_inputs()[0].name: x})[0]
+        return session.run(None, inputs)
 
-    features = answer(encoder, pixels.numpy())
-    np.testing.assert_allclose(
-        answer(classifier, features), expected.logit.numpy(), rtol=1e-3, atol=1e-4
-    )
-    assert answer(classifier, features[:1]).shape == (1,)
-    np.testing.assert_allclose(
-        answer(remaker, pixels.numpy()), expected.reconstruction.numpy(), rtol=1e-3, atol=1e-4
-    )
+    features, deepest = answers(encoder, pixels=pixels.numpy())
+    (logit,) = answers(classifier, features=features)
+    np.testing.assert_allclose(logit, expected.logit.numpy(), rtol=1e-3, atol=1e-4)
+    assert answers(classifier, features=features[:1])[0].shape == (1,)
+    (remade,) = answers(remaker, deepest=deepest, features=features)
+    assert expected.reconstruction is not None
+    np.testing.assert_allclose(remade, expected.reconstruction.numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_a_run_with_experts_is_exported_and_agrees(data: Path, tmp_path: Path):
     fit(replace(TINY, epochs=1), _splits(data), tmp_path / "run")
     exported = export_run(tmp_path / "run", tmp_path / "bundle", name="experts", decoder=True)
     assert exported.parity.max_probability_difference <= TOLERANCE
+    assert exported.parity.max_reconstruction_difference is not None, "routed by the Detector, too"
     assert "2 experts" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
 
 
