@@ -9,11 +9,12 @@ from scanner.journal.database import JournalError
 from scanner.journal.memory import Forgiving, JournalContents, JournalMemory
 from scanner.journal.pages import FolderCount, Query, Row, Sort
 from scanner.journal.pipeline import Pipeline, pipeline_of
-from scanner.journal.reviews import Decision, Review, ReviewEvent
+from scanner.journal.reviews import Asked, Decision, Review, ReviewEvent
 from scanner.journal.scans import ScanInfo, ScanRecorder
 from scanner.journal.store import Journal, default_journal_path, open_default_journal
 
 __all__ = [
+    "Asked",
     "Decision",
     "FolderCount",
     "Forgiving",

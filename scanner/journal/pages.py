@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,10 @@ _ORDERS: dict[SortColumn, tuple[str, str | None]] = {
     "size": ("bytes", "scan_files_by_size"),
     "review": ("review", "scan_files_by_review"),
 }
+
+
+# Parameters in one query; SQLite takes more, in every version in use.
+_NUMBERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ class Pages:
                     (*values, limit, offset),
                 )
             ]
-        return self._rows(scan_id, numbers)
+        return self.rows(scan_id, numbers)
 
     def count(self, scan_id: int, query: Query = Query()) -> int:
         """How many files match."""
@@ -174,7 +179,8 @@ class Pages:
             offset = 0
         return numbers
 
-    def _rows(self, scan_id: int, numbers: list[int]) -> list[Row]:
+    def rows(self, scan_id: int, numbers: Sequence[int]) -> list[Row]:
+        """The files with these `seq`, in this order."""
         marks = ", ".join("?" * len(numbers))
         rows = self._database.rows(
             "SELECT s.seq, f.path, s.name, s.p_fake, s.reason, s.detail, s.width, s.height, "
@@ -189,6 +195,64 @@ class Pages:
         by_number = {row[0]: _row(row) for row in rows}
         # A list that a later scan took the place of meanwhile has lost some.
         return [by_number[number] for number in numbers if number in by_number]
+
+    def numbers(self, scan_id: int, query: Query = Query(), *, after: int = -1) -> list[int]:
+        """`seq` of the files that match and come after `after`, in the order of the scan."""
+        where, values = self._where(scan_id, query)
+        rows = self._database.rows(
+            f"SELECT seq FROM scan_files AS s WHERE {where} AND seq > ? ORDER BY seq",
+            (*values, after),
+        )
+        return [row[0] for row in rows]
+
+    def numbers_by_name(self, scan_id: int) -> list[int]:
+        """`seq` of all files, in the order of their names."""
+        rows = self._database.rows(
+            "SELECT seq FROM scan_files INDEXED BY scan_files_by_name WHERE scan_id = ? "
+            "ORDER BY name, seq",
+            (scan_id,),
+        )
+        return [row[0] for row in rows]
+
+    def columns(
+        self, scan_id: int, *, after: int = -1, limit: int = -1
+    ) -> list[tuple[int, float | None, int | None, int | None]]:
+        """Folder's number, `p_fake`, bytes and rank of the review of each file after `after`.
+
+        `seq` counts the files of a scan without a gap, so that the place in the list tells it.
+        """
+        return self._database.rows(
+            "SELECT folder_id, p_fake, bytes, review FROM scan_files "
+            "WHERE scan_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+            (scan_id, after, limit),
+        )
+
+    def reviewed(self, scan_id: int) -> list[tuple[int, int]]:
+        """`seq` and rank of every file with a review."""
+        return self._database.rows(
+            "SELECT seq, review FROM scan_files INDEXED BY scan_files_by_review "
+            "WHERE scan_id = ? AND review IS NOT NULL",
+            (scan_id,),
+        )
+
+    def holders(self, scan_id: int, sha256: str) -> list[int]:
+        """`seq` of the files with this content."""
+        rows = self._database.rows(
+            "SELECT seq FROM scan_files INDEXED BY scan_files_by_content "
+            "WHERE sha256 = ? AND scan_id = ?",
+            (cells.pack_sha256(sha256), scan_id),
+        )
+        return [row[0] for row in rows]
+
+    def folder_paths(self, numbers: Sequence[int]) -> dict[int, Path]:
+        """The folders with these numbers."""
+        found: dict[int, Path] = {}
+        for start in range(0, len(numbers), _NUMBERS):
+            part = list(numbers[start : start + _NUMBERS])
+            marks = ", ".join("?" * len(part))
+            rows = self._database.rows(f"SELECT id, path FROM folders WHERE id IN ({marks})", part)
+            found.update((number, Path(os.fsdecode(path))) for number, path in rows)
+        return found
 
     def _threshold(self, scan_id: int, threshold: float | None) -> float:
         if threshold is not None:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast, get_args
 
 from scanner.journal.cells import pack_sha256
@@ -40,6 +40,18 @@ class Review:
     reviewer: str
     time: str
     model_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A decision to be made: on the content `sha256` (hexadecimal), seen at `ref`."""
+
+    ref: ImageRef
+    sha256: str
+    decision: Decision
+    note: str = ""
+    tags: tuple[str, ...] = ()
+    model_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,58 +88,46 @@ class Reviews:
         """Decide on the content `sha256` (hexadecimal), seen at `ref`."""
         if decision not in get_args(Decision):
             raise ValueError(f"a decision is one of {', '.join(get_args(Decision))}")
+        asked = Asked(ref, sha256, decision, note, tuple(tags), model_digest)
+        return self.set_all([asked], reviewer=reviewer)[0]
+
+    def set_all(self, asked: Sequence[Asked], *, reviewer: str) -> list[Review]:
+        """Decide on several at once: all or none, and `undo_all()` takes them back together."""
         with self._database.transaction() as connection:
-            undo_top, _ = _tops(connection, reviewer)
-            (number,) = connection.execute(
-                "INSERT INTO review_events (kind, reviewer, time, undo_below, sha256, path, "
-                "decision, note, tags, model_digest) VALUES ('set', ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                "RETURNING id",
-                (
-                    reviewer,
-                    now(),
-                    undo_top,
-                    pack_sha256(sha256),
-                    _path(ref),
-                    decision,
-                    note,
-                    json.dumps(list(tags)),
-                    model_digest,
-                ),
-            ).fetchone()
-            connection.execute("UPDATE review_events SET undo_top = id WHERE id = ?", (number,))
-            _renew_head(connection, bytes.fromhex(sha256))
-            return _review(connection, number)
+            moment = _later(now(), _time(connection, reviewer, "undo_top"))
+            return [_set(connection, each, reviewer, moment) for each in asked]
 
     def undo(self, reviewer: str) -> Review | None:
         """Take back the reviewer's last decision; that decision, or None if there is none."""
         with self._database.transaction() as connection:
-            target, redo_top = _tops(connection, reviewer)
-            if target is None:
-                return None
-            (below,) = connection.execute(
-                "SELECT undo_below FROM review_events WHERE id = ?", (target,)
-            ).fetchone()
-            number = _point(connection, "undo", reviewer, target, undo_top=below)
-            connection.execute(
-                "UPDATE review_events SET redo_top = id, redo_below = ? WHERE id = ?",
-                (redo_top, number),
-            )
-            return _review(connection, target)
+            return _undo(connection, reviewer)
+
+    def undo_all(self, reviewer: str) -> list[Review]:
+        """As `undo()`, with all that the same `set_all()` decided."""
+        with self._database.transaction() as connection:
+            undone: list[Review] = []
+            while not undone or _time(connection, reviewer, "undo_top") == undone[0].time:
+                review = _undo(connection, reviewer)
+                if review is None:
+                    break
+                undone.append(review)
+            return undone
 
     def redo(self, reviewer: str) -> Review | None:
         """Take back the reviewer's last `undo()`, unless a decision followed it."""
         with self._database.transaction() as connection:
-            _, undone = _tops(connection, reviewer)
-            if undone is None:
-                return None
-            target, redo_top = connection.execute(
-                "SELECT target, redo_below FROM review_events WHERE id = ?", (undone,)
-            ).fetchone()
-            number = _point(connection, "redo", reviewer, target, undo_top=target)
-            connection.execute(
-                "UPDATE review_events SET redo_top = ? WHERE id = ?", (redo_top, number)
-            )
-            return _review(connection, target)
+            return _redo(connection, reviewer)
+
+    def redo_all(self, reviewer: str) -> list[Review]:
+        """As `redo()`, with all that the same `set_all()` decided."""
+        with self._database.transaction() as connection:
+            redone: list[Review] = []
+            while not redone or _time(connection, reviewer, "redo_top") == redone[0].time:
+                review = _redo(connection, reviewer)
+                if review is None:
+                    break
+                redone.append(review)
+            return redone
 
     def current(self, sha256: str) -> Review | None:
         """The decision that holds for this content (hexadecimal)."""
@@ -199,6 +199,78 @@ def _tops(connection: sqlite3.Connection, reviewer: str) -> tuple[int | None, in
         (reviewer,),
     ).fetchone()
     return (None, None) if row is None else (row[0], row[1])
+
+
+def _time(connection: sqlite3.Connection, reviewer: str, top: str) -> str | None:
+    """When the decision was made that is next to undo or redo; one `set_all()` has one time."""
+    undo_top, redo_top = _tops(connection, reviewer)
+    number = undo_top if top == "undo_top" else redo_top
+    row = connection.execute(
+        "SELECT coalesce(e.time, p.time) FROM review_events AS p "
+        "LEFT JOIN review_events AS e ON e.id = p.target WHERE p.id = ?",
+        (number,),
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _later(moment: str, last: str | None) -> str:
+    """`moment`, but not that of the decision before, which would make the two one batch."""
+    if last is None or moment != last:
+        return moment
+    later = datetime.fromisoformat(moment) + timedelta(milliseconds=1)
+    return later.isoformat(timespec="milliseconds")
+
+
+def _set(connection: sqlite3.Connection, asked: Asked, reviewer: str, moment: str) -> Review:
+    if asked.decision not in get_args(Decision):
+        raise ValueError(f"a decision is one of {', '.join(get_args(Decision))}")
+    undo_top, _ = _tops(connection, reviewer)
+    (number,) = connection.execute(
+        "INSERT INTO review_events (kind, reviewer, time, undo_below, sha256, path, "
+        "decision, note, tags, model_digest) VALUES ('set', ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "RETURNING id",
+        (
+            reviewer,
+            moment,
+            undo_top,
+            pack_sha256(asked.sha256),
+            _path(asked.ref),
+            asked.decision,
+            asked.note,
+            json.dumps(list(asked.tags)),
+            asked.model_digest,
+        ),
+    ).fetchone()
+    connection.execute("UPDATE review_events SET undo_top = id WHERE id = ?", (number,))
+    _renew_head(connection, bytes.fromhex(asked.sha256))
+    return _review(connection, number)
+
+
+def _undo(connection: sqlite3.Connection, reviewer: str) -> Review | None:
+    target, redo_top = _tops(connection, reviewer)
+    if target is None:
+        return None
+    (below,) = connection.execute(
+        "SELECT undo_below FROM review_events WHERE id = ?", (target,)
+    ).fetchone()
+    number = _point(connection, "undo", reviewer, target, undo_top=below)
+    connection.execute(
+        "UPDATE review_events SET redo_top = id, redo_below = ? WHERE id = ?",
+        (redo_top, number),
+    )
+    return _review(connection, target)
+
+
+def _redo(connection: sqlite3.Connection, reviewer: str) -> Review | None:
+    _, undone = _tops(connection, reviewer)
+    if undone is None:
+        return None
+    target, redo_top = connection.execute(
+        "SELECT target, redo_below FROM review_events WHERE id = ?", (undone,)
+    ).fetchone()
+    number = _point(connection, "redo", reviewer, target, undo_top=target)
+    connection.execute("UPDATE review_events SET redo_top = ? WHERE id = ?", (redo_top, number))
+    return _review(connection, target)
 
 
 def _point(

@@ -78,6 +78,11 @@ class ScanRecorder:
             ).fetchone()
         self.id = int(number)
 
+    @property
+    def files(self) -> int:
+        """How many are written."""
+        return self._files
+
     def add(self, result: Verdict | Failed, known: int = 0) -> None:
         """The scan's next result; `known` files were recalled so far."""
         self._waiting.append(result)
