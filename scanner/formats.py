@@ -2,47 +2,82 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import BinaryIO
+
+from scanner.tiff import read_folders
+from scanner.types import ImageRef, Note
 
 # As many bytes as `sniff()` looks at: room for all brands that an AVIF or HEIF file may list.
 HEAD_BYTES = 512
 # Too short a signature to tell a picture from other files; looked for under .jxl only.
 JXL_CODESTREAM = b"\xff\x0a"
 
-# Camera raw files are mostly TIFF inside, and their first image is a small preview: decoding
-# that and calling it the photograph would be a wrong answer with a confident face.
-RAW_EXTENSIONS = frozenset(
-    {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
-)
+# Which extensions (lower case, with the dot) each format goes by. HEIF is a container for any
+# codec, so AVIF files may bear its names.
+EXTENSIONS: dict[str, frozenset[str]] = {
+    "JPEG": frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"}),
+    "PNG": frozenset({".png", ".apng"}),
+    "GIF": frozenset({".gif"}),
+    "WEBP": frozenset({".webp"}),
+    "TIFF": frozenset({".tif", ".tiff"}),
+    "BMP": frozenset({".bmp", ".dib"}),
+    "ICO": frozenset({".ico"}),
+    "AVIF": frozenset({".avif", ".avifs", ".heif", ".hif"}),
+    "HEIF": frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"}),
+    "JPEG2000": frozenset({".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"}),
+    "PPM": frozenset({".ppm", ".pgm", ".pbm", ".pnm"}),
+    "JXL": frozenset({".jxl"}),
+    "PSD": frozenset({".psd"}),
+    # Camera raw. Mostly TIFF inside, with a small preview as the first image.
+    "ARW": frozenset({".arw"}),
+    "CR2": frozenset({".cr2"}),
+    "CR3": frozenset({".cr3"}),
+    "DNG": frozenset({".dng"}),
+    "NEF": frozenset({".nef", ".nrw"}),
+    "ORF": frozenset({".orf"}),
+    "PEF": frozenset({".pef"}),
+    "RAF": frozenset({".raf"}),
+    "RW2": frozenset({".rw2"}),
+    "SRW": frozenset({".srw"}),
+}
+RAW_FORMATS = frozenset({"ARW", "CR2", "CR3", "DNG", "NEF", "ORF", "PEF", "RAF", "RW2", "SRW"})
+RAW_EXTENSIONS = frozenset().union(*(EXTENSIONS[name] for name in RAW_FORMATS))
 
-# In lower case, with the dot. A file so named gets a row whatever it holds.
-KNOWN_EXTENSIONS = RAW_EXTENSIONS | frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"),
-        *(".png", ".apng", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".ico"),
-        *(".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl"),
-        *(".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
-        *(".ppm", ".pgm", ".pbm", ".pnm"),
-        ".psd",
-    }
-)
+# A file so named gets a row whatever it holds.
+KNOWN_EXTENSIONS = frozenset().union(*EXTENSIONS.values())
 
 # Recognised, but not decoded: each with what to do about it.
 REMEDIES = {
-    "HEIF": "HEIF/HEIC is not decoded; convert it to JPEG or PNG",
     "JXL": "JPEG XL is not decoded; convert it to JPEG or PNG",
     "PSD": "Photoshop documents are not decoded; export it as PNG or TIFF",
-    "RAW": "camera raw files are not decoded; export it as JPEG, PNG or TIFF",
 }
 
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
 
+def extension_of(ref: ImageRef) -> str:
+    """Of the file, or of the archive's member, in lower case with the dot; "" for none."""
+    return PurePosixPath(ref.member or ref.path.name).suffix.lower()
+
+
+def name_notes(ref: ImageRef, kind: str | None) -> tuple[Note, ...]:
+    """What the name adds to content of the format `kind`: `extension_mismatch` or nothing.
+
+    An extension of no picture format, or none, does not name another format.
+    """
+    extension = extension_of(ref)
+    if kind not in EXTENSIONS or extension not in KNOWN_EXTENSIONS:
+        return ()
+    return () if extension in EXTENSIONS[kind] else ("extension_mismatch",)
+
+
 def sniff(head: bytes) -> str | None:
     """The format that `head`, a file's first `HEAD_BYTES` bytes, announces; None if none.
 
-    The names are Pillow's, and the keys of `REMEDIES`. Formats whose signature is too short to
+    The names are the keys of `EXTENSIONS`. A raw file that is a TIFF by its signature is called
+    that here (`scanner.raw` tells them apart). Formats whose signature is too short to
     tell them from other files (PPM, ICO, bare JPEG XL) are only met by their extension.
     """
     for magic, name in (
@@ -50,7 +85,7 @@ def sniff(head: bytes) -> str | None:
         (b"\x89PNG\r\n\x1a\n", "PNG"),
         (b"GIF87a", "GIF"),
         (b"GIF89a", "GIF"),
-        (b"II*\0\x10\0\0\0CR", "RAW"),  # Canon's CR2
+        (b"II*\0\x10\0\0\0CR", "CR2"),
         (b"II*\0", "TIFF"),
         (b"MM\0*", "TIFF"),
         (b"II+\0", "TIFF"),
@@ -59,6 +94,11 @@ def sniff(head: bytes) -> str | None:
         (b"\xff\x4f\xff\x51", "JPEG2000"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JXL"),
         (b"8BPS", "PSD"),
+        (b"IIRO", "ORF"),
+        (b"IIRS", "ORF"),
+        (b"MMOR", "ORF"),
+        (b"IIU\0", "RW2"),
+        (b"FUJIFILMCCD-RAW ", "RAF"),
     ):
         if head.startswith(magic):
             return name
@@ -76,7 +116,7 @@ def sniff(head: bytes) -> str | None:
         if _HEIF_BRANDS.intersection(brands):
             return "HEIF"
         if brands[0] == b"crx ":
-            return "RAW"
+            return "CR3"
     return None
 
 
@@ -104,8 +144,10 @@ def ends_early(stream: BinaryIO, size: int) -> bool:
             return size < int.from_bytes(head[2:6], "little")
         case "JPEG2000" if head[:2] == b"\xff\x4f":
             return not tail.endswith(b"\xff\xd9")
-        case "AVIF" | "JPEG2000":
+        case "AVIF" | "HEIF" | "CR3" | "JPEG2000":
             return _box_runs_over(stream, size)
+        case "TIFF" | "CR2" | "ORF" | "RW2":
+            return _strip_runs_over(stream, size)
         case _:
             return False
 
@@ -129,4 +171,18 @@ def _box_runs_over(stream: BinaryIO, size: int) -> bool:
         if length < 8:
             return False
         at += length
+    return False
+
+
+def _strip_runs_over(stream: BinaryIO, size: int) -> bool:
+    """Whether the first image of a TIFF has a strip or tile past the file's end, or no tags."""
+    folders = read_folders(stream)
+    if not folders or not folders[0].entries:
+        return True
+    for offsets, lengths in ((273, 279), (324, 325)):
+        ends = zip(
+            folders[0].ints(offsets, 1 << 16), folders[0].ints(lengths, 1 << 16), strict=False
+        )
+        if any(start + length > size for start, length in ends):
+            return True
     return False

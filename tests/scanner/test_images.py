@@ -11,9 +11,9 @@ import pytest
 from fakes import SPEC, encoded, gradient, grey
 from PIL import Image, ImageCms
 
-from scanner import images
+from scanner import images, reading
 from scanner.images import decode, decode_stream
-from scanner.preprocess import PreprocessSpec, prepare
+from scanner.preprocess import PreprocessSpec, draft_side, prepare
 from scanner.types import Failed, ImageRef, Pixels
 
 REF = ImageRef(Path("picture"))
@@ -202,14 +202,14 @@ def test_the_rarer_formats_are_decoded(kind: str) -> None:
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_a_large_jpeg_comes_at_reduced_scale(scale: int) -> None:
-    side = scale * images.draft_side(SPEC)
+    side = scale * draft_side(SPEC)
     pixels = decoded(encoded(gradient((side + 3, side)), "JPEG"))
     assert pixels.rgb.shape[:2] == (side // scale, -(-(side + 3) // scale))
     assert (pixels.facts.width, pixels.facts.height) == (side + 3, side)
 
 
 def test_just_below_the_switch_a_jpeg_comes_whole() -> None:
-    side = 2 * images.draft_side(SPEC) - 1
+    side = 2 * draft_side(SPEC) - 1
     pixels = decoded(encoded(gradient((side, side)), "JPEG"))
     assert pixels.rgb.shape == (side, side, 3)
     assert pixels.box is None
@@ -221,7 +221,7 @@ def test_the_box_stays_on_the_picture_when_it_is_turned(orientation: int) -> Non
     spec = PreprocessSpec(size=16)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    side = 8 * images.draft_side(spec)
+    side = 8 * draft_side(spec)
     pixels = decoded(encoded(gradient((side + 1, side)), "JPEG", exif=exif), spec)
     assert pixels.box is not None
     left, top, right, bottom = pixels.box
@@ -243,7 +243,7 @@ def test_the_box_stays_on_the_picture_when_it_is_turned(orientation: int) -> Non
 
 def test_a_huge_picture_is_reduced_on_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many workers as there are cores must not each hold a huge picture."""
-    monkeypatch.setattr(images, "_LARGE_PIXELS", 100_000)
+    monkeypatch.setattr(reading, "_LARGE_PIXELS", 100_000)
     image = gradient((801, 603))
     data = encoded(image, "PNG")
     spec = PreprocessSpec(size=16)
@@ -279,8 +279,8 @@ def test_a_large_progressive_jpeg_takes_turns_at_any_scale(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, bool], taken: int
 ) -> None:
     """libjpeg holds all of it before the first row comes out."""
-    monkeypatch.setattr(images, "_LARGE_PIXELS", 300_000)
-    monkeypatch.setattr(images, "_one_large_at_a_time", turns := Turns())
+    monkeypatch.setattr(reading, "_LARGE_PIXELS", 300_000)
+    monkeypatch.setattr(reading, "one_large_at_a_time", turns := Turns())
     spec = PreprocessSpec(size=16)
     assert decoded(encoded(gradient((800, 600)), "JPEG", **options), spec).rgb.shape[0] == 75
     assert turns.taken == taken
@@ -288,7 +288,7 @@ def test_a_large_progressive_jpeg_takes_turns_at_any_scale(
 
 def test_files_of_many_bytes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_LARGE_BYTES", 1000)
-    monkeypatch.setattr(images, "_one_large_at_a_time", turns := Turns())
+    monkeypatch.setattr(images, "one_large_at_a_time", turns := Turns())
     small, large = encoded(grey(9), "PNG"), encoded(Image.effect_noise((64, 64), 60), "PNG")
     assert len(small) < 1000 < len(large)
     decoded(small)
