@@ -18,7 +18,12 @@ from scanner.bundle import Bundle, read_bundle, replace_folder, write_bundle
 from scanner.errors import UsageError
 from trainer.checkpoint import load_run
 
-_RESERVED = ("validation", "pictures", "parity")  # names of the metrics that are always there
+_RESERVED = (
+    "validation",
+    "left_out_points",
+    "pictures",
+    "parity",
+)  # names of the metrics that are always there
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ def export_run(
     """
     model, config, result = load_run(run)
     metrics: dict[str, Any] = {"validation": result["validation"], "pictures": result["pictures"]}
+    if "left_out" in result:
+        metrics["left_out_points"] = result["left_out"]["measured"]
     for key, path in (measured or {}).items():
         if not key or key in _RESERVED:
             raise UsageError(
@@ -76,6 +83,7 @@ def export_run(
             "thresholds": result["thresholds"],
             "operating_point": point,
             "temperature": result["temperature"],
+            "unsure": result.get("unsure"),
             "training": training,
         }
         # Once without the figure, so that the Detector can measure it; then with it, for good.

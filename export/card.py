@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scanner.preprocess import PreprocessSpec
@@ -17,6 +17,7 @@ def model_card(
     thresholds: Mapping[str, float],
     operating_point: str,
     temperature: float,
+    unsure: Sequence[float] | None,
     metrics: Mapping[str, Any],
     training: Mapping[str, Any],
     notes: str,
@@ -48,20 +49,12 @@ def model_card(
         "",
         "## Operating points",
         "",
-        f"Temperature {temperature:.3f}. Threshold and temperature were fitted on the validation "
-        "pictures, on which the figures of this table were measured too: they flatter. Figures "
-        "on pictures the fit never saw follow where there are any.",
-        "",
-        _table_head("operating point"),
         *(
-            _row(
-                f"`{point}` ({thresholds[point]:.4f})"
-                + (" - shipped" if point == operating_point else ""),
-                metrics["validation"][point],
-            )
-            for point in sorted(thresholds)
+            _left_out_points(metrics["left_out_points"], thresholds, operating_point, temperature)
+            if "left_out_points" in metrics
+            else _validation_points(metrics, thresholds, operating_point, temperature)
         ),
-        "",
+        *_unsure(unsure),
         *(
             line
             for key, figures in metrics.items()
@@ -70,6 +63,73 @@ def model_card(
         ),
     ]
     return "\n".join(lines)
+
+
+def _validation_points(
+    metrics: Mapping[str, Any], thresholds: Mapping[str, float], shipped: str, temperature: float
+) -> list[str]:
+    return [
+        f"Temperature {temperature:.3f}. Threshold and temperature were fitted on the validation "
+        "pictures, on which the figures of this table were measured too: they flatter. Figures "
+        "on pictures the fit never saw follow where there are any.",
+        "",
+        _table_head("operating point"),
+        *(
+            _row(_point(point, thresholds, shipped), metrics["validation"][point])
+            for point in sorted(thresholds)
+        ),
+        "",
+    ]
+
+
+def _left_out_points(
+    measured: Mapping[str, Any], thresholds: Mapping[str, float], shipped: str, temperature: float
+) -> list[str]:
+    """Of `trainer calibrate`: what each point does to families that it was fitted without."""
+    lines = [
+        f"Temperature {temperature:.3f}. Thresholds and temperature were fitted to scores of "
+        "sources and generators that were left out of the fit (`trainer calibrate`). The figures "
+        "are means over families, each judged by a calibration without it.",
+        "",
+        "| tier | operating point | balanced accuracy | generators called fake | sources called "
+        "real | worst source called real | ECE |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for tier, content in measured.items():
+        for point, rates in content["points"].items():
+            cells = " | ".join(
+                f"{rates[key]:.3f}"
+                for key in (
+                    "balanced_accuracy",
+                    "left_out_generators_called_fake",
+                    "left_out_sources_called_real",
+                    "worst_source_called_real",
+                )
+            )
+            name = _point(point, thresholds, shipped)
+            lines.append(f"| {tier} | {name} | {cells} | {content['ece']:.3f} |")
+    lines.append("")
+    for tier, content in measured.items():
+        sure = content["unsure"]
+        lines.append(
+            f"- {tier}: {sure['coverage']:.1%} of the pictures get a verdict that is not `unsure`, "
+            f"of balanced accuracy {sure['balanced_accuracy_outside']:.3f} at Youden's threshold"
+        )
+    return [*lines, ""]
+
+
+def _unsure(band: Sequence[float] | None) -> list[str]:
+    if band is None:
+        return []
+    return [
+        f"`unsure` from P(fake) {band[0]:.3f} to {band[1]:.3f}: there more than one verdict in "
+        "five on left-out sources is wrong.",
+        "",
+    ]
+
+
+def _point(name: str, thresholds: Mapping[str, float], shipped: str) -> str:
+    return f"`{name}` ({thresholds[name]:.4f})" + (" - shipped" if name == shipped else "")
 
 
 def _experts(training: Mapping[str, Any]) -> list[str]:

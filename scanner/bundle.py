@@ -47,7 +47,8 @@ class Bundle:
     """A verified bundle.
 
     `thresholds` maps an operating point's name to the threshold on calibrated P(fake) in
-    [0, 1]; `temperature` divides the logit before the sigmoid (Guo et al., 2017); `metrics`
+    [0, 1]; `temperature` divides the logit before the sigmoid (Guo et al., 2017); `unsure` is
+    the stretch of P(fake), low included, in which there is no verdict; `metrics`
     names the data each figure was measured on; `training` is the training configuration;
     `files` maps each file to its sha256; `digest` is 12 hex digits over bundle.json, which
     covers every file through its hash.
@@ -60,6 +61,7 @@ class Bundle:
     thresholds: Mapping[str, float]
     operating_point: str
     temperature: float
+    unsure: tuple[float, float] | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
@@ -116,6 +118,7 @@ def write_bundle(
     thresholds: Mapping[str, float],
     operating_point: str,
     temperature: float,
+    unsure: tuple[float, float] | None = None,
     metrics: Mapping[str, Any],
     training: Mapping[str, Any],
 ) -> Bundle:
@@ -132,6 +135,7 @@ def write_bundle(
         "thresholds": dict(thresholds),
         "operating_point": operating_point,
         "temperature": temperature,
+        "unsure": None if unsure is None else list(unsure),
         "metrics": metrics,
         "training": training,
         "files": {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files},
@@ -207,6 +211,7 @@ def _parse(path: Path, raw: Any, digest: str) -> Bundle:
     temperature = _number(raw["temperature"], "temperature")
     if temperature <= 0:
         raise ValueError("temperature must be above 0")
+    unsure = _band(raw.get("unsure"))
     files = _object(raw, "files")
     for required in REQUIRED_FILES:
         if required not in files:
@@ -225,6 +230,7 @@ def _parse(path: Path, raw: Any, digest: str) -> Bundle:
         thresholds=MappingProxyType(thresholds),
         operating_point=operating_point,
         temperature=temperature,
+        unsure=unsure,
         metrics=MappingProxyType(_object(raw, "metrics")),
         training=MappingProxyType(_object(raw, "training")),
         files=MappingProxyType(files),
@@ -275,6 +281,17 @@ def _number(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{what} must be a finite number")
     return float(value)
+
+
+def _band(raw: Any) -> tuple[float, float] | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, list) or len(raw) != 2:
+        raise ValueError("unsure must be [low, high] or null")
+    low, high = (_number(value, "unsure") for value in raw)
+    if not 0.0 <= low <= high <= 1.0:
+        raise ValueError("unsure must be two rising values in 0..1")
+    return low, high
 
 
 def _refuse_constant(name: str) -> float:

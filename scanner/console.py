@@ -135,6 +135,8 @@ def show_summary(
             f"{tally.suspects:,} (P(fake) from {point.threshold:.4f}: {point.name}, {model})",
         ),
     ]
+    if tally.unsure:
+        rows.append(("Unsure", f"{tally.unsure:,}: the model withholds its verdict; look yourself"))
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.reasons.most_common())
     rows.append(("Failed", f"{tally.failed:,}" + (f" ({reasons})" if reasons else "")))
     for failed in tally.first_failed:

@@ -18,6 +18,7 @@ class Tally:
     keep_failures: int
     scanned: int = 0  # files with a result, failures among them
     suspects: int = 0
+    unsure: int = 0
     reasons: Counter[Reason] = field(default_factory=Counter)
     surest: list[Verdict] = field(default_factory=list)  # by confidence, then by path
     first_failed: list[Failed] = field(default_factory=list)
@@ -42,6 +43,8 @@ class Tally:
                 ):
                     insort(self.surest, result, key=_rank)
                     del self.surest[self.keep_suspects :]
+            case Verdict(verdict="unsure"):
+                self.unsure += 1
 
 
 def _rank(verdict: Verdict) -> tuple[float, bytes]:

@@ -37,7 +37,7 @@ Note = Literal[
     "embedded_preview",  # camera raw, judged by the JPEG that the camera put inside
 ]
 
-VerdictName = Literal["fake", "real"]
+VerdictName = Literal["fake", "real", "unsure"]
 
 # Left, top, right, bottom in pixels of `Pixels.rgb`, with fractions.
 Box = tuple[float, float, float, float]
@@ -117,7 +117,8 @@ class Verdict:
     """A scored file.
 
     `p_fake` is the calibrated probability in [0, 1] that the picture is AI-generated;
-    `confidence` the probability of the verdict that was given (p_fake or 1 - p_fake).
+    `confidence` the probability of the verdict that was given (p_fake or 1 - p_fake), or for
+    `unsure` of the likelier one.
     """
 
     ref: ImageRef

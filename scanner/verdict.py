@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.errors import UsageError
-from scanner.types import FileFacts, ImageRef, Verdict
+from scanner.types import FileFacts, ImageRef, Verdict, VerdictName
 
 CUSTOM = "custom"
 
@@ -26,13 +26,21 @@ class HasThresholds(Protocol):
     def operating_point(self) -> str:
         """The one to use unless another is asked for."""
 
+    @property
+    def unsure(self) -> tuple[float, float] | None:
+        """Between these P(fake) too many verdicts would be wrong to give one."""
+
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """A threshold on P(fake), in [0, 1], and the name it goes by in the report."""
+    """A threshold on P(fake), in [0, 1], and the name it goes by in the report.
+
+    From `unsure` (low, high) on, low included and high not, there is neither fake nor real.
+    """
 
     name: str
     threshold: float
+    unsure: tuple[float, float] | None = None
 
 
 def probabilities(logits: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
@@ -47,6 +55,8 @@ def operating_point(
     bundle: HasThresholds, *, name: str | None = None, threshold: float | None = None
 ) -> OperatingPoint:
     """The point asked for by `name` or by `threshold`, or the bundle's own.
+
+    A threshold of the user's own cuts once: to withhold a verdict is the model's advice.
 
     Raises UsageError if both are given, for a name the bundle does not have and for a
     threshold outside [0, 1].
@@ -64,17 +74,33 @@ def operating_point(
             f"the model has no operating point {name!r}; there are {there_are} "
             "(or give a --threshold)"
         )
-    return OperatingPoint(name, bundle.thresholds[name])
+    return OperatingPoint(name, bundle.thresholds[name], bundle.unsure)
+
+
+def verdict_of(p_fake: float, point: OperatingPoint) -> VerdictName:
+    """As `judge()`, for the name alone."""
+    if point.unsure is None:
+        return "fake" if p_fake >= point.threshold else "real"
+    low, high = point.unsure
+    if p_fake >= max(point.threshold, high):
+        return "fake"
+    return "real" if p_fake < min(point.threshold, low) else "unsure"
 
 
 def judge(ref: ImageRef, facts: FileFacts, p_fake: float, point: OperatingPoint) -> Verdict:
-    """`p_fake`, in [0, 1], against the point's threshold; at the threshold it is fake."""
-    fake = p_fake >= point.threshold
+    """`p_fake`, in [0, 1], against the point's threshold; at the threshold it is fake.
+
+    Inside the point's band of `unsure` it is neither; nor between the band and a threshold
+    above it, which is that of a careful point: what was taken for fake without care is not real
+    with it, nor the other way round.
+    """
+    verdict = verdict_of(p_fake, point)
+    likelier = p_fake >= 0.5 if verdict == "unsure" else verdict == "fake"
     return Verdict(
         ref=ref,
-        verdict="fake" if fake else "real",
+        verdict=verdict,
         p_fake=p_fake,
-        confidence=p_fake if fake else 1.0 - p_fake,
+        confidence=p_fake if likelier else 1.0 - p_fake,
         threshold=point.threshold,
         operating_point=point.name,
         facts=facts,

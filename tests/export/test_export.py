@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,39 @@ def test_a_decoder_that_differs_from_torch_is_refused(
     with pytest.raises(ImgscanError, match="decoder's reconstructions differ"):
         export_run(run, tmp_path / "bundle", name="tiny")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_calibration_on_left_out_families_travels_whole(run: Path, tmp_path: Path):
+    """Thresholds, the band of unsure, the shift of the logit, and the figures with the card."""
+    calibrated = tmp_path / "run"
+    shutil.copytree(run, calibrated)
+    result = json.loads((run / "result.json").read_text())
+    points = {"youden": 0.4, "best_f1": 0.5, "fpr_1pct": 0.9}
+    rates = {
+        "balanced_accuracy": 0.8, "left_out_generators_called_fake": 0.7,
+        "left_out_sources_called_real": 0.9, "worst_source_called_real": 0.625,
+    }  # fmt: skip
+    sure = {"coverage": 0.75, "balanced_accuracy_outside": 0.875}
+    measured = {
+        "clean": {"points": dict.fromkeys(points, rates), "ece": 0.0625, "unsure": sure},
+    }
+    left_out = {"shift": 1.5, "measured": measured}
+    result |= {"thresholds": points, "unsure": [0.3, 0.6], "left_out": left_out}
+    (calibrated / "result.json").write_text(json.dumps(result))
+
+    export_run(calibrated, tmp_path / "bundle", name="tiny")
+
+    bundle = read_bundle(tmp_path / "bundle")
+    assert bundle.unsure == (0.3, 0.6)
+    assert dict(bundle.thresholds) == points
+    assert bundle.metrics["left_out_points"] == measured
+    x = np.random.default_rng(0).random((3, 2, 3, 32, 32), np.float32)
+    export_run(run, tmp_path / "before", name="tiny")
+    before = Detector(read_bundle(tmp_path / "before"), "cpu").logits(x)
+    assert Detector(bundle, "cpu").logits(x) - before == pytest.approx(np.full(3, 1.5), abs=1e-4)
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    for figure in ("`fpr_1pct` (0.9000)", "0.625", "75.0%", "0.875", "0.300 to 0.600"):
+        assert figure in card
 
 
 def test_a_bundle_says_nothing_of_the_machine_it_was_made_on(run: Path, tmp_path: Path):

@@ -26,6 +26,7 @@ class FakeBundle:
         default_factory=lambda: {"youden": 0.5, "best_f1": 0.25}
     )
     operating_point: str = "youden"
+    unsure: tuple[float, float] | None = None
     name: str = "fake"
     digest: str = "0123456789ab"
 

@@ -31,6 +31,32 @@ def test_the_bundles_own_point_is_used_unless_another_is_named() -> None:
     assert operating_point(FakeBundle(), threshold=0.7) == OperatingPoint("custom", 0.7)
 
 
+@pytest.mark.parametrize(
+    ("p_fake", "threshold", "verdict"),
+    [
+        (0.29, 0.5, "real"), (0.3, 0.5, "unsure"), (0.69, 0.5, "unsure"), (0.7, 0.5, "fake"),
+        # A careful point: what is above the band and below the threshold is not called real.
+        (0.8, 0.9, "unsure"), (0.9, 0.9, "fake"), (0.29, 0.9, "real"),
+        # A bold one: what is below the band and above the threshold is not called fake.
+        (0.2, 0.1, "unsure"), (0.05, 0.1, "real"), (0.7, 0.1, "fake"),
+    ],
+)  # fmt: skip
+def test_where_the_model_errs_too_often_there_is_no_verdict(
+    p_fake: float, threshold: float, verdict: str
+) -> None:
+    given = judge(REF, FileFacts(), p_fake, OperatingPoint("some", threshold, (0.3, 0.7)))
+    assert given.verdict == verdict
+    if verdict == "unsure":
+        assert given.confidence == max(p_fake, 1 - p_fake)
+
+
+def test_the_bundles_band_goes_with_its_points_and_not_with_a_threshold_of_the_users() -> None:
+    bundle = FakeBundle(unsure=(0.3, 0.7))
+    assert operating_point(bundle).unsure == (0.3, 0.7)
+    assert operating_point(bundle, name="best_f1").unsure == (0.3, 0.7)
+    assert operating_point(bundle, threshold=0.7).unsure is None
+
+
 def test_an_unknown_point_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(UsageError, match=r"'fpr1'; there are best_f1, youden"):
         operating_point(FakeBundle(), name="fpr1")
