@@ -127,11 +127,13 @@ def imgscan(
     from scanner.interrupts import Interrupts
     from scanner.report import check_format, open_report
     from scanner.scan import default_workers, scan
+    from scanner.spool import Spool
     from scanner.tally import Tally
 
     # From what is cheapest to find wrong to what is dearest.
     counts = WalkCounts()
-    refs = find_all(paths, walk, counts)
+    spool = Spool()
+    refs = find_all(paths, walk, counts, spool)
     if report is not None:
         check_format(report)
     bundle = read_bundle(model or default_bundle_path())
@@ -140,7 +142,7 @@ def imgscan(
     tally = Tally(keep_suspects=0 if quiet else top, keep_failures=_SHOWN_FAILURES)
     progress = ScanProgress(paths, walk, shown=sys.stderr.isatty() and not quiet)
     interrupted = False
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, spool:
         try:
             with nullcontext() if report is None else open_report(report, model_name) as rows:
                 from scanner.detector import Detector
@@ -162,6 +164,7 @@ def imgscan(
                                 if rows is not None:
                                     rows.write(result)
                                 tally.add(result)
+                                spool.release(result.ref)
                                 progress.update(tally)
                 finally:
                     interrupts.no_more()

@@ -31,7 +31,7 @@ class ScanProgress:
     """A bar with count, rate, time left, suspects and failures; nothing at all if not `shown`.
 
     The total comes from a second walk of `roots` in the background, so the scan starts at once;
-    there is none if what comes cannot be asked twice (a list on standard input).
+    there is none if what comes cannot be asked twice (a list on standard input, archives).
     """
 
     def __init__(self, roots: Sequence[Path], walk: WalkOptions, *, shown: bool) -> None:
@@ -106,7 +106,7 @@ def show_suspects(tally: Tally, report: Path | None) -> None:
     table.add_column("Confidence", justify="right", no_wrap=True)
     table.add_column("Suspect", overflow="fold")
     for verdict in tally.surest:
-        table.add_row(f"{verdict.confidence:.2%}", Text(printable(str(verdict.ref.path))))
+        table.add_row(f"{verdict.confidence:.2%}", Text(printable(verdict.ref.name)))
     parts: list[RenderableType] = [table]
     hidden = tally.suspects - len(tally.surest)
     if hidden:
@@ -140,7 +140,7 @@ def show_summary(
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.reasons.most_common())
     rows.append(("Failed", f"{tally.failed:,}" + (f" ({reasons})" if reasons else "")))
     for failed in tally.first_failed:
-        rows.append(("", f"{failed.ref.path}: {failed.reason}: {failed.detail}"))
+        rows.append(("", f"{failed.ref.name}: {failed.reason}: {failed.detail}"))
     hidden = tally.failed - len(tally.first_failed)
     if hidden:
         rows.append(("", f"and {hidden:,} more" + ("" if report else "; --report lists them")))

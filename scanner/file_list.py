@@ -12,6 +12,7 @@ from typing import BinaryIO
 from scanner.errors import ImgscanError, UsageError
 from scanner.roots import Met, look_up
 from scanner.rules import WalkCounts, WalkRules
+from scanner.spool import Spool
 from scanner.types import Failed, ImageRef
 from scanner.walk import Walker
 
@@ -21,7 +22,12 @@ _MAX_NAME_BYTES = 1 << 17
 
 
 def find_listed(
-    source: Path, *, null: bool, counts: WalkCounts, rules: WalkRules
+    source: Path,
+    *,
+    null: bool,
+    counts: WalkCounts,
+    rules: WalkRules,
+    spool: Spool | None = None,
 ) -> Iterator[ImageRef | Failed]:
     """One `ImageRef` or `Failed` for each name in the file `source`, "-" being standard input.
 
@@ -33,7 +39,7 @@ def find_listed(
     Raises UsageError, before anything is read, if the list cannot be opened or a pattern is
     none, and ImgscanError if reading the list fails midway.
     """
-    walker = Walker(rules, counts, Met((), every_folder=False))
+    walker = Walker(rules, counts, Met((), every_folder=False), spool)
     try:
         opened = nullcontext(sys.stdin.buffer) if str(source) == "-" else source.open("rb")
         if source.is_dir():

@@ -12,6 +12,7 @@ from scanner.opening import failed_to_open, open_regular
 from scanner.options.walk import WalkOptions
 from scanner.roots import Met, Root, look_up
 from scanner.rules import DEFAULT_RULES, WalkCounts, WalkRules
+from scanner.spool import Spool
 from scanner.types import Failed, ImageRef
 from scanner.walk import Walker
 
@@ -19,7 +20,10 @@ __all__ = ["WalkCounts", "WalkRules", "failed_to_open", "find_all", "find_images
 
 
 def find_images(
-    roots: Sequence[Path], counts: WalkCounts | None = None, rules: WalkRules = DEFAULT_RULES
+    roots: Sequence[Path],
+    counts: WalkCounts | None = None,
+    rules: WalkRules = DEFAULT_RULES,
+    spool: Spool | None = None,
 ) -> Iterator[ImageRef | Failed]:
     """The pictures under `roots`, each file once, depth first, names in the order of their bytes.
 
@@ -27,6 +31,7 @@ def find_images(
     itself a link is followed, hidden or not. `rules` say which of the files met in folders
     count; `counts` then has how many did not, and why. A root that does not exist, a folder that
     cannot be listed, and a file that cannot be opened to see what it is, are each a `Failed`.
+    With `rules.archives`, pictures in compressed tar files wait in the `spool` until released.
 
     Raises UsageError, before anything is scanned, if all roots are missing or nothing to scan,
     and for patterns that are none.
@@ -39,21 +44,26 @@ def find_images(
         others = f" (nor can the other {len(roots) - 1} be scanned)" if len(roots) > 1 else ""
         raise UsageError(f"{first.ref.path}: {first.detail}{others}")
     met = Met(good, every_folder=rules.follow_symlinks)
-    return _find(looked_up, Walker(rules, counts or WalkCounts(), met))
+    return _find(looked_up, Walker(rules, counts or WalkCounts(), met, spool))
 
 
 def find_all(
-    roots: Sequence[Path], walk: WalkOptions, counts: WalkCounts | None = None
+    roots: Sequence[Path],
+    walk: WalkOptions,
+    counts: WalkCounts | None = None,
+    spool: Spool | None = None,
 ) -> Iterator[ImageRef | Failed]:
     """What the command line names: the pictures under `roots`, then the files of a list.
 
     Raises UsageError as `find_images()` and `find_listed()` do.
     """
     counts = counts or WalkCounts()
-    found = find_images(roots, counts, walk.rules)
+    found = find_images(roots, counts, walk.rules, spool)
     if walk.files_from is None:
         return found
-    listed = find_listed(walk.files_from, null=walk.null, counts=counts, rules=walk.rules)
+    listed = find_listed(
+        walk.files_from, null=walk.null, counts=counts, rules=walk.rules, spool=spool
+    )
     return chain(found, listed)
 
 

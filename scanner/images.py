@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, TypeVar, cast, overload
 
 from PIL import Image, UnidentifiedImageError
 
+from scanner.archives import ArchiveLimits, MemberError, open_member
 from scanner.clipped import Clipped
 from scanner.find import failed_to_open, find_images, open_regular
 from scanner.formats import (
@@ -82,6 +83,14 @@ def decode(
     unless None, is the result, and nothing is decoded. A file that is written to meanwhile is
     `changed`, whatever came of it. Never raises for what the file holds.
     """
+    if ref.member is not None:
+        try:
+            member = open_member(ref, ArchiveLimits(max_member_bytes=limits.max_bytes))
+        except MemberError as error:
+            return Failed(ref, error.reason, error.detail)
+        with member.stream:
+            facts = FileFacts(bytes=member.size_bytes, mtime_ns=member.mtime_ns)
+            return _decode(member.stream, ref, spec, facts, limits, known)
     try:
         fd, _ = open_regular(ref.path)
     except OSError as error:

@@ -19,6 +19,7 @@ Cause = Literal[
     "special",
     "other_device",
     "met_before",
+    "archive",
     "nested",
     "same_name",
 ]
@@ -36,6 +37,7 @@ _WORDS: dict[Cause, tuple[str, str]] = {
     "special": ("pipe, socket or device", "pipes, sockets or devices"),
     "other_device": ("folder of another file system", "folders of other file systems"),
     "met_before": ("folder met before", "folders met before"),
+    "archive": ("archive (--archives)", "archives (--archives)"),
     "nested": ("archive inside an archive", "archives inside archives"),
     "same_name": ("member of a name that came before", "members of names that came before"),
 }

@@ -6,7 +6,7 @@ report, never an exception that ends a scan and never `None`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -44,15 +44,26 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """Bytes of a file that last changed at `mtime_ns` (nanoseconds since 1970, UTC)."""
+
+    offset: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRef:
     """A picture to be scanned: a file, or a `member` of the archive that the file is.
 
     `path` keeps its bytes (surrogateescape), as given or found; `member` is a name as the
-    archive's directory has it.
+    archive's directory has it. `at` is where the member's bytes can be had at once, in the
+    archive or in a file beside it: no part of what the ref names, and None where not known.
     """
 
     path: Path
     member: str | None = None
+    at: Extent | Path | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:

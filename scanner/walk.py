@@ -9,11 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from scanner.archives import (
+    ArchiveKind,
+    MemberError,
+    archive_kind,
+    list_members,
+    locate,
+    named_as_archive,
+    read_head,
+)
 from scanner.formats import HEAD_BYTES, KNOWN_EXTENSIONS, sniff
 from scanner.ignore import IGNORE_FILE, Patterns, option_patterns, read_ignore_file
+from scanner.members import Listed
 from scanner.opening import failed_to_open, open_regular
 from scanner.roots import Met, Root
 from scanner.rules import Cause, WalkCounts, WalkRules
+from scanner.spool import Spool
 from scanner.types import Failed, ImageRef
 
 _WINDOWS = os.name == "nt"
@@ -21,8 +32,11 @@ _MOUNT_POINT = 0xA0000003  # stat.IO_REPARSE_TAG_MOUNT_POINT, which other system
 _HIDDEN = 0x2  # stat.FILE_ATTRIBUTE_HIDDEN
 
 _Kind = Literal["folder", "file"]
-# A name in a folder: what it is, or the row of what could not be found out.
-_Entry = tuple[str, _Kind | Failed]
+# A name in a folder: what it is, or the row of what could not be found out, or why it is left out
+# unless it turns out to be an archive, which is looked into first.
+_Entry = tuple[str, _Kind | Failed | Cause]
+# What a picture may be left out for without its archive being so.
+_OF_PICTURES: tuple[Cause, ...] = ("not_included", "small", "large")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +54,31 @@ class Walker:
     Raises UsageError for patterns that are none.
     """
 
-    def __init__(self, rules: WalkRules, counts: WalkCounts, met: Met) -> None:
+    def __init__(
+        self, rules: WalkRules, counts: WalkCounts, met: Met, spool: Spool | None = None
+    ) -> None:
         self._rules = rules
+        self._spool = spool
         self._left_out = counts.left_out
         self._met = met
         self._include = option_patterns("--include", rules.include)
         self._exclude = option_patterns("--exclude", rules.exclude)
 
-    def named(self, root: Root) -> Iterator[ImageRef]:
+    def named(self, root: Root) -> Iterator[ImageRef | Failed]:
         """A file that was named, unless it was met before: a row whatever it is."""
         if self._met.first_time(root.real, root.info):
             yield from self.listed(root)
 
-    def listed(self, root: Root) -> Iterator[ImageRef]:
+    def listed(self, root: Root) -> Iterator[ImageRef | Failed]:
         """The same, of which nothing is remembered. Options on name, size and time apply."""
-        cause = self._pattern_cause(root.path.name, is_folder=False)
+        folder, name = _Folder(str(root.path.parent), "", "", ()), root.path.name
+        cause = self._pattern_cause(name, is_folder=False)
         cause = cause or self._facts_cause(root.info)
+        if self._may_be_archive(name) and (cause is None or cause in _OF_PICTURES):
+            head = _head(root.path)
+            if not isinstance(head, Failed) and (kind := self._archive_kind(name, head)):
+                yield from self._members(folder, root.path, kind)
+                return
         if cause is None:
             yield ImageRef(root.path)
         else:
@@ -82,7 +105,7 @@ class Walker:
             elif kind == "folder":
                 yield from self._enter(self._inside(folder, name), root.info.st_dev, stack)
             else:
-                yield from self._file(folder, name)
+                yield from self._file(folder, name, None if kind == "file" else kind)
 
     def _enter(
         self, folder: _Folder, device: int, stack: list[tuple[_Folder, Iterator[_Entry]]]
@@ -129,10 +152,12 @@ class Walker:
                     cause = self._facts_cause(entry.stat())
         except OSError as error:
             return name, failed_to_open(Path(os.path.join(folder.path, name)), error)  # noqa: PTH118
-        if cause is not None:
-            self._left_out[cause] += 1
-            return None
-        return None if kind is None else (name, kind)
+        if cause is None:
+            return None if kind is None else (name, kind)
+        if kind == "file" and cause in _OF_PICTURES and self._may_be_archive(name):
+            return name, cause
+        self._left_out[cause] += 1
+        return None
 
     def _kind(self, entry: os.DirEntry[str]) -> tuple[_Kind | None, Cause | None]:
         if entry.name == IGNORE_FILE and self._rules.ignore_files:
@@ -174,7 +199,8 @@ class Walker:
     def _facts_cause(self, info: os.stat_result) -> Cause | None:
         return self._rules.size_cause(info.st_size) or self._rules.time_cause(info.st_mtime_ns)
 
-    def _file(self, folder: _Folder, name: str) -> Iterator[ImageRef | Failed]:
+    def _file(self, folder: _Folder, name: str, cause: Cause | None) -> Iterator[ImageRef | Failed]:
+        """What a file gives; `cause` is why it is left out if it is a picture."""
         path = Path(os.path.join(folder.path, name))  # noqa: PTH118 - three times as fast
         named = False
         if self._met.names_files and self._met.names_file(real := self._real(folder, name)):
@@ -185,12 +211,78 @@ class Walker:
             except OSError as error:
                 yield failed_to_open(path, error)
                 return
-        if named or os.path.splitext(name)[1].lower() in KNOWN_EXTENSIONS:  # noqa: PTH122
+        if _extension(name) in KNOWN_EXTENSIONS:
             yield ImageRef(path)
-        else:
-            found = _by_content(path)
-            if found is not None:
-                yield found
+            return
+        head = _head(path)
+        if isinstance(head, Failed):
+            yield head
+        elif kind := self._archive_kind(name, head):
+            yield from self._members(folder, path, kind)
+        elif cause is not None:
+            self._left_out[cause] += 1
+        elif named or sniff(head):
+            yield ImageRef(path)
+        elif not self._rules.archives and named_as_archive(name):
+            self._left_out["archive"] += 1
+
+    def _may_be_archive(self, name: str) -> bool:
+        return self._rules.archives and _extension(name) not in KNOWN_EXTENSIONS
+
+    def _archive_kind(self, name: str, head: bytes) -> ArchiveKind | None:
+        if not self._rules.archives or sniff(head):
+            return None
+        return archive_kind(name, head)
+
+    def _members(
+        self, folder: _Folder, path: Path, kind: ArchiveKind
+    ) -> Iterator[ImageRef | Failed]:
+        """The pictures in an archive, by the rules for files as if it were a folder."""
+        inside = replace(folder, below=f"{folder.below}{path.name}/")
+        try:
+            mtime_ns = path.stat().st_mtime_ns
+            for member in list_members(path, kind):
+                yield from self._member(inside, path, mtime_ns, member)
+        except OSError as error:
+            yield failed_to_open(path, error)
+        except MemberError as error:
+            yield Failed(ImageRef(path), error.reason, error.detail)
+
+    def _member(
+        self, inside: _Folder, path: Path, mtime_ns: int, member: Listed
+    ) -> Iterator[ImageRef | Failed]:
+        cause = member.cause or self._member_cause(inside, member)
+        ref = ImageRef(path, member.name)
+        try:
+            head = b""
+            if cause is None and _extension(member.name) not in KNOWN_EXTENSIONS:
+                if named_as_archive(member.name):
+                    cause = "nested"
+                else:
+                    head = read_head(member)
+                    if not sniff(head):
+                        if archive_kind(member.name, head):
+                            self._left_out["nested"] += 1
+                        return
+            if cause is not None:
+                self._left_out[cause] += 1
+            else:
+                yield replace(ref, at=locate(ref, member, head, mtime_ns, self._spool))
+        except MemberError as error:
+            yield Failed(ref, error.reason, error.detail)
+
+    def _member_cause(self, inside: _Folder, member: Listed) -> Cause | None:
+        # Many tar files are made of ".", and their members called "./a.png".
+        parts = [part for part in member.name.split("/") if part not in ("", ".", "..")]
+        if not self._rules.hidden and any(part.startswith(".") for part in parts):
+            return "hidden"
+        if inside.ignores or self._exclude:
+            for depth in range(1, len(parts)):
+                folder = "/".join(parts[:depth])
+                if cause := self._name_cause(inside, folder, is_folder=True):
+                    return cause
+        cause = self._name_cause(inside, "/".join(parts), is_folder=False)
+        return cause or self._rules.size_cause(member.size)
 
     def _inside(self, folder: _Folder, name: str) -> _Folder:
         path = os.path.join(folder.path, name)  # noqa: PTH118
@@ -219,13 +311,16 @@ def _is_junction(entry: os.DirEntry[str]) -> bool:
     return bool(tag == _MOUNT_POINT)
 
 
-def _by_content(path: Path) -> ImageRef | Failed | None:
+def _extension(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+def _head(path: Path) -> bytes | Failed:
     try:
         fd, size = open_regular(path)
         try:
-            head = os.read(fd, HEAD_BYTES) if size else b""
+            return os.read(fd, HEAD_BYTES) if size else b""
         finally:
             os.close(fd)
     except OSError as error:
         return failed_to_open(path, error)
-    return ImageRef(path) if sniff(head) else None

@@ -32,7 +32,9 @@ class WalkOptions:
 
     @property
     def repeatable(self) -> bool:
-        """Whether the same files can be found a second time: a list in a plain file can."""
+        """Whether the same files can be found a second time, and without reading them."""
+        if self.rules.archives:
+            return False
         return self.files_from is None or self.files_from.is_file()
 
 
@@ -105,6 +107,7 @@ _PASSED_ON = (
     "include",
     "exclude",
     "newer_than_ns",
+    "archives",
 )
 _OPTIONS = [
     click.option("--hidden", is_flag=True, help="Also scan hidden files and folders."),
@@ -153,6 +156,9 @@ _OPTIONS = [
         callback=_moment,
         metavar="WHEN",
         help="Changed since a date (2024-01-31), an age (7d) or after a FILE was.",
+    ),
+    click.option(
+        "--archives", is_flag=True, help="Also scan pictures inside zip, cbz and tar files."
     ),
     click.option(
         "--files-from",

@@ -1,0 +1,133 @@
+"""Members of zip files, listed from the directory at the end and read where they are."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from scanner.members import (
+    CHUNK_BYTES,
+    ArchiveLimits,
+    Guarded,
+    Listed,
+    MemberError,
+    check_ratio,
+    chunks_of,
+    held,
+    too_much,
+)
+from scanner.opening import open_regular
+from scanner.rules import Cause
+
+# A directory of a hundred thousand names takes some 60 MB, in every process that reads of it.
+_KEPT_OPEN = 2
+# Asked for more, zipfile hands that much to bzip2 and LZMA at once, and takes all they answer.
+_CAREFUL_BYTES = 4096
+
+
+class _Opened:
+    """A zip file and its directory: the first of each name, as it was when it was opened."""
+
+    def __init__(self, path: Path, limits: ArchiveLimits) -> None:
+        fd, self.size = open_regular(path)
+        self._file = os.fdopen(fd, "rb")
+        try:
+            self.mtime_ns = os.fstat(fd).st_mtime_ns
+            self.zip = zipfile.ZipFile(cast(BinaryIO, Guarded(self._file, limits)))
+            self.infos: dict[str, zipfile.ZipInfo] = {}
+            for info in self.zip.infolist():
+                self.infos.setdefault(info.filename, info)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        self.zip.close()
+        self._file.close()
+
+
+def list_zip(path: Path, limits: ArchiveLimits) -> Iterator[Listed]:
+    """The members that are no folders, in the order of the directory.
+
+    Raises MemberError for what is above the limits, and whatever zipfile raises for damage.
+    """
+    opened = _Opened(path, limits)
+    try:
+        everything = opened.zip.infolist()
+        if len(everything) > limits.max_members:
+            raise too_much(f"it has more than {limits.max_members:,} members")
+        # Declared sizes can be relied on: zipfile reads no more than them. Members may lie over
+        # each other, so that each alone looks harmless.
+        total = sum(info.file_size for info in everything)
+        if total > limits.max_total_bytes:
+            raise too_much(f"it unpacks to {total:,} bytes")
+        check_ratio(total, opened.size, limits)
+        for info in everything:
+            if info.is_dir():
+                continue
+            cause: Cause | None = None
+            if opened.infos[info.filename] is not info:
+                cause = "same_name"
+            elif stat.S_ISLNK(info.external_attr >> 16):
+                cause = "symlink"
+            opener = partial(_open, opened, info)
+            yield Listed(info.filename, info.file_size, opener, cause, at_random=True)
+    finally:
+        opened.close()
+
+
+def read_zip(path: Path, member: str, limits: ArchiveLimits) -> tuple[BinaryIO, int, int]:
+    """A member as a seekable stream, its size, and the archive's time of change.
+
+    The archives that were read last stay open, in each thread for itself, until they change.
+    """
+    opened = _cached(path, limits)
+    info = opened.infos.get(member)
+    if info is None:
+        raise MemberError("vanished", "the archive has no such member")
+    step = CHUNK_BYTES if info.compress_type in _PLAIN_METHODS else _CAREFUL_BYTES
+    with _open(opened, info) as stream:
+        data = held(chunks_of(stream, info.file_size, limits, step), info.file_size)
+    return data, info.file_size, opened.mtime_ns
+
+
+_PLAIN_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+def _open(opened: _Opened, info: zipfile.ZipInfo) -> IO[bytes]:
+    if info.flag_bits & 0x1:
+        raise MemberError("unsupported", "it is encrypted; unpack the archive with its password")
+    try:
+        return opened.zip.open(info)
+    except NotImplementedError:
+        detail = "it is compressed by a method that is not read here; unpack the archive"
+        raise MemberError("unsupported", detail) from None
+
+
+class _Cache(threading.local):
+    def __init__(self) -> None:
+        self.opened: OrderedDict[tuple[object, ...], _Opened] = OrderedDict()
+
+
+_cache = _Cache()
+
+
+def _cached(path: Path, limits: ArchiveLimits) -> _Opened:
+    info = path.stat()
+    # A forked process shares the position in an open file with its parent, and must open its own.
+    key = (os.getpid(), path, info.st_ino, info.st_size, info.st_mtime_ns, limits)
+    kept = _cache.opened
+    if key in kept:
+        kept.move_to_end(key)
+        return kept[key]
+    opened = kept[key] = _Opened(path, limits)
+    while len(kept) > _KEPT_OPEN:
+        kept.popitem(last=False)[1].close()
+    return opened
