@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from scanner import __version__
+from scanner.commands import named_command
 from scanner.errors import ImgscanError, UsageError
 from scanner.options.walk import WalkOptions, walk_options
 from scanner.text import printable
@@ -28,6 +29,9 @@ NOTHING_SUSPECT, SUSPECTS, SOME_FAILED, NOT_RUN, INTERRUPTED = 0, 1, 2, 3, 130
 _SHOWN_FAILURES = 5
 
 _EPILOG = """\b
+Also: imgscan explain FILE --out SHEET.png draws what moved one picture's score.
+
+\b
 Exit status:
   0    nothing suspect
   1    suspects were found
@@ -211,7 +215,14 @@ def run(args: list[str] | None = None) -> int:
     """The command line `args` (`sys.argv` if None) to an exit status."""
     _mend_streams()
     try:
-        status = imgscan.main(args, prog_name="imgscan", standalone_mode=False)
+        args = sys.argv[1:] if args is None else args
+        command = named_command(args)
+        if command is None:
+            status = imgscan.main(args, prog_name="imgscan", standalone_mode=False)
+        else:
+            status = command.main(
+                args[1:], prog_name=f"imgscan {command.name}", standalone_mode=False
+            )
         with _printing():  # --help and --version too go through a pipe that may be closed
             sys.stdout.flush()
         return int(status or 0)
