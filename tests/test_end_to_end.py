@@ -35,6 +35,7 @@ workers = 0
 COLUMNS = [
     "path", "verdict", "confidence", "p_fake", "threshold", "operating_point", "width", "height",
     "format", "bytes", "sha256", "model", "error",
+    "review", "review_note",
 ]  # fmt: skip
 
 

@@ -6,18 +6,18 @@ docs/journal.md says what is kept and when it is trusted.
 from __future__ import annotations
 
 from scanner.journal.database import JournalError
-from scanner.journal.memory import Forgiving, JournalContents, JournalMemory
+from scanner.journal.memory import JournalContents, JournalMemory
 from scanner.journal.pages import FolderCount, Query, Row, Sort
 from scanner.journal.pipeline import Pipeline, pipeline_of
 from scanner.journal.reviews import Asked, Decision, Review, ReviewEvent
 from scanner.journal.scans import ScanInfo, ScanRecorder
+from scanner.journal.session import Session, open_session
 from scanner.journal.store import Journal, default_journal_path, open_default_journal
 
 __all__ = [
     "Asked",
     "Decision",
     "FolderCount",
-    "Forgiving",
     "Journal",
     "JournalContents",
     "JournalError",
@@ -29,8 +29,10 @@ __all__ = [
     "Row",
     "ScanInfo",
     "ScanRecorder",
+    "Session",
     "Sort",
     "default_journal_path",
     "open_default_journal",
+    "open_session",
     "pipeline_of",
 ]

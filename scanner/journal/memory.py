@@ -7,13 +7,13 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scanner.journal import cells
-from scanner.journal.database import Database, JournalError
+from scanner.journal.database import Database
 from scanner.journal.paths import FolderIds, split
 from scanner.memory import Contents, KnownContent
 from scanner.types import Failed, FileFacts, ImageRef, Scored
@@ -245,46 +245,3 @@ class JournalContents:
             )
             self._process = os.getpid()
         return self._connection
-
-
-class Forgiving:
-    """A memory that the scan can do without: at the first trouble it is told, and let go."""
-
-    def __init__(self, memory: JournalMemory, tell: Callable[[JournalError], None]) -> None:
-        self._memory: JournalMemory | None = memory
-        self._tell = tell
-        self._known = 0
-
-    @property
-    def known(self) -> int:
-        """Files recalled."""
-        return self._known if self._memory is None else self._memory.known
-
-    @property
-    def contents(self) -> Contents | None:
-        """Known contents, for worker processes."""
-        return None if self._memory is None else self._memory.contents
-
-    def recall(self, refs: Sequence[ImageRef]) -> list[Scored | Failed | None]:
-        """As `JournalMemory`; nothing once there was trouble."""
-        memory = self._memory
-        if memory is not None:
-            try:
-                return memory.recall(refs)
-            except JournalError as error:
-                self._let_go(memory, error)
-        return [None] * len(refs)
-
-    def keep(self, results: Sequence[Scored | Failed]) -> None:
-        """As `JournalMemory`; nothing once there was trouble."""
-        memory = self._memory
-        if memory is not None:
-            try:
-                memory.keep(results)
-            except JournalError as error:
-                self._let_go(memory, error)
-
-    def _let_go(self, memory: JournalMemory, error: JournalError) -> None:
-        self._known = memory.known
-        self._memory = None
-        self._tell(error)

@@ -61,11 +61,17 @@ class ScanRecorder:
     """Writes a scan's list, in batches. Raises JournalError."""
 
     def __init__(
-        self, database: Database, pipeline_id: int, roots: Sequence[Path], point: OperatingPoint
+        self,
+        database: Database,
+        pipeline_id: int,
+        roots: Sequence[Path],
+        point: OperatingPoint,
+        selection: str | None,
     ) -> None:
         self._database = database
         self._pipeline = pipeline_id
         self._roots = json.dumps([os.path.abspath(root) for root in roots])  # noqa: PTH100 - no link resolved
+        self._selection = selection
         self._folders = FolderIds()
         self._waiting: list[Verdict | Failed] = []
         self._files = self._suspects = self._failed = 0
@@ -73,8 +79,8 @@ class ScanRecorder:
         with database.transaction() as connection:
             (number,) = connection.execute(
                 "INSERT INTO scans (started, updated, roots, pipeline_id, operating_point, "
-                "threshold) VALUES (?1, ?1, ?2, ?3, ?4, ?5) RETURNING id",
-                (now(), self._roots, pipeline_id, point.name, point.threshold),
+                "threshold, selection) VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6) RETURNING id",
+                (now(), self._roots, pipeline_id, point.name, point.threshold, selection),
             ).fetchone()
         self.id = int(number)
 
@@ -126,7 +132,7 @@ class ScanRecorder:
         self._written = time.monotonic()
 
     def finish(self, known: int = 0) -> None:
-        """The scan ran to its end. Lists of finished scans of the same are dropped for this one.
+        """The scan ran to its end. Lists of finished scans of the same files give way to this one.
 
         So are those of scans that broke off, if they have not been added to for an hour: until
         then another process may be at it.
@@ -136,9 +142,9 @@ class ScanRecorder:
             connection.execute("UPDATE scans SET finished = ? WHERE id = ?", (now(), self.id))
             old = connection.execute(
                 "UPDATE scans SET listed = 0 WHERE listed AND id < ? AND roots = ? "
-                "AND pipeline_id = ? AND (finished IS NOT NULL "
+                "AND selection = ? AND pipeline_id = ? AND (finished IS NOT NULL "
                 "OR julianday(updated) < julianday('now', '-1 hour')) RETURNING id",
-                (self.id, self._roots, self._pipeline),
+                (self.id, self._roots, self._selection, self._pipeline),
             ).fetchall()
         for (number,) in old:
             self._drop(number)

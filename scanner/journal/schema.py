@@ -135,7 +135,11 @@ _VERSION_2 = tuple(
     )
 )
 
-STEPS = (_VERSION_1, _VERSION_2)
+# Which of the roots' files a scan asked for, so that a scan of a part of them does not take the
+# place of one of all. NULL: nobody can say, and it takes no place and leaves its own to none.
+_VERSION_3 = ("ALTER TABLE scans ADD COLUMN selection TEXT",)
+
+STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
 VERSION = len(STEPS)
 
 

@@ -57,10 +57,19 @@ class Journal:
         return JournalMemory(self._database, self.pipeline_id(pipeline), renew=renew)
 
     def record(
-        self, pipeline: Pipeline, roots: Sequence[Path], point: OperatingPoint
+        self,
+        pipeline: Pipeline,
+        roots: Sequence[Path],
+        point: OperatingPoint,
+        selection: str | None = "",
     ) -> ScanRecorder:
-        """Begin the list of a scan."""
-        return ScanRecorder(self._database, self.pipeline_id(pipeline), roots, point)
+        """Begin the list of a scan. `selection` tells which files of `roots` are asked for.
+
+        The list of a finished scan with equal roots, selection and pipeline gives way to this
+        one at its end. None is equal to nothing.
+        """
+        number = self.pipeline_id(pipeline)
+        return ScanRecorder(self._database, number, roots, point, selection)
 
     def scans(self) -> list[ScanInfo]:
         """The scans there were, the last one first."""

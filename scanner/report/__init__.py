@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scanner.errors import UsageError
-from scanner.report.csv import CsvReport
+from scanner.report.csv import CsvReport, ReviewOf, no_review
 
-FORMATS: dict[str, Callable[[Path, str], CsvReport]] = {".csv": CsvReport}
+FORMATS: dict[str, Callable[[Path, str, ReviewOf], CsvReport]] = {".csv": CsvReport}
 
 
 def check_format(path: Path) -> None:
@@ -23,12 +23,14 @@ def check_format(path: Path) -> None:
         raise UsageError(f"--report {path}: it links to {target}, which is not named {known}")
 
 
-def open_report(path: Path, model: str) -> CsvReport:
+def open_report(path: Path, model: str, review_of: ReviewOf = no_review) -> CsvReport:
     """The report that `path`'s extension asks for, ready to take rows; `model` is each row's.
+
+    `review_of` tells what people decided on a content, by its sha256 (hexadecimal).
 
     Raises UsageError as `check_format()`, and ImgscanError if nothing can be written there:
     both before the scan, which may take hours, begins.
     """
     check_format(path)
     # A link is written through, and not replaced by a file.
-    return FORMATS[path.suffix.lower()](Path(os.path.realpath(path)), model)
+    return FORMATS[path.suffix.lower()](Path(os.path.realpath(path)), model, review_of)

@@ -6,13 +6,20 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias
 
 from scanner.errors import ImgscanError
 from scanner.report.cells import encode_cell
 from scanner.types import Failed, Verdict
+
+if TYPE_CHECKING:
+    from scanner.journal import Review
+
+ReviewOf: TypeAlias = "Callable[[str], Review | None]"
 
 COLUMNS = (
     "path",
@@ -28,7 +35,14 @@ COLUMNS = (
     "sha256",
     "model",
     "error",
+    "review",
+    "review_note",
 )
+
+
+def no_review(sha256: str) -> Review | None:
+    """What is known of reviews without a journal."""
+    return None
 
 
 class CsvReport:
@@ -37,11 +51,13 @@ class CsvReport:
     So also when the scan is interrupted, or fails, after its first row: the rows so far are
     kept. Before it there is nothing to keep, and an older report stays. Each row is handed to
     the operating system whole, so that even a killed process leaves them in the temporary file.
+    `review_of` tells what people decided on a content, by its sha256 (hexadecimal).
     Raises ImgscanError, with the remedy, when the disk refuses.
     """
 
-    def __init__(self, path: Path, model: str) -> None:
+    def __init__(self, path: Path, model: str, review_of: ReviewOf = no_review) -> None:
         self.path = path
+        self._review_of = review_of
         self.rows = 0
         self._model = model
         self._partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
@@ -68,7 +84,9 @@ class CsvReport:
 
     def write(self, result: Verdict | Failed) -> None:
         """Append the row of one file."""
-        line = ",".join(map(_quoted, _cells(result, self._model))) + "\r\n"
+        sha256 = result.facts.sha256
+        review = None if sha256 is None else self._review_of(sha256)
+        line = ",".join(map(_quoted, _cells(result, self._model, review))) + "\r\n"
         try:
             self._append(line)
         except OSError as error:
@@ -115,7 +133,7 @@ class CsvReport:
         )
 
 
-def _cells(result: Verdict | Failed, model: str) -> tuple[str, ...]:
+def _cells(result: Verdict | Failed, model: str, review: Review | None) -> tuple[str, ...]:
     """In the order of `COLUMNS`."""
     if isinstance(result, Failed):
         judged = ("failed", "", "", "", "")
@@ -138,6 +156,8 @@ def _cells(result: Verdict | Failed, model: str) -> tuple[str, ...]:
         *("" if fact is None else str(fact) for fact in known),
         model,
         problem,
+        "" if review is None else review.decision,
+        "" if review is None else review.note,
     )
 
 

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from fakes import FakeBundle
+from fakes import HALF, FakeBundle
 
 from scanner.journal import (
-    Forgiving,
     Journal,
     JournalContents,
     JournalError,
     JournalMemory,
     Pipeline,
     cells,
+    open_session,
     pipeline_of,
     schema,
 )
@@ -32,6 +32,7 @@ from scanner.journal import memory as memory_module
 from scanner.journal.paths import join, split
 from scanner.limits import DecodeLimits
 from scanner.types import Failed, FileFacts, ImageRef, Reason, Scored
+from scanner.verdict import judge
 
 PIPELINE = Pipeline("fake", "0123456789ab", "aaaaaaaaaaaa", "bbbbbbbbbbbb")
 SHA = "ab" * 32
@@ -535,30 +536,89 @@ def test_sqlites_errors_become_one_line_with_a_remedy(tmp_path, name, said) -> N
     assert "\n" not in text
 
 
-def test_a_scan_can_go_on_without_a_journal_that_fails(journal, tmp_path) -> None:
+@pytest.fixture
+def default_place(tmp_path, monkeypatch) -> Path:
+    place = tmp_path / "data" / "imgscan" / "journal.sqlite"
+    monkeypatch.setattr("platformdirs.user_data_dir", lambda *names, **options: place.parent)
+    return place
+
+
+def test_a_scan_goes_on_without_a_default_journal_that_fails(tmp_path, default_place) -> None:
     refs = [old_file(tmp_path / f"{n}.png") for n in range(2000)]
     told: list[str] = []
-    memory = Forgiving(journal.memory(PIPELINE), lambda error: told.append(str(error)))
-    memory.keep([scored(refs[0])])
-    assert memory.recall(refs[:1]) == [scored(refs[0])]
-    assert isinstance(memory.contents, JournalContents)
-    journal._database.rows("PRAGMA max_page_count = 40")
-    memory.keep([scored(ref) for ref in refs])
-    memory.keep([scored(ref) for ref in refs])
-    assert memory.recall(refs[:2]) == [None, None]
-    assert memory.contents is None
-    assert memory.known == 1
+    with open_session(None, PIPELINE, [tmp_path], HALF, tell=told.append) as session:
+        assert default_place.exists()
+        session.keep([scored(refs[0])])
+        assert session.recall(refs[:1]) == [scored(refs[0])]
+        assert isinstance(session.contents, JournalContents)
+        session.record(judge(refs[0], facts_of(refs[0]), 0.75, HALF))
+        assert not told
+        # SQLite's own bound on the file gives the error that a full disk does.
+        session._journal._database.rows("PRAGMA max_page_count = 40")
+        session.keep([scored(ref) for ref in refs])
+        session.keep([scored(ref) for ref in refs])
+        assert session.recall(refs[:2]) == [None, None]
+        assert session.contents is None
+        assert session.review_of(SHA) is None
+        session.record(judge(refs[0], facts_of(refs[0]), 0.75, HALF))
+        session.finish()
+        assert session.known == 1
     assert len(told) == 1
     assert "the disk is full" in told[0]
+    assert told[0].endswith("; the scan goes on without the journal")
 
 
-def test_a_memory_is_what_a_scan_asks_for(journal) -> None:
+def test_a_scan_does_not_go_on_without_a_journal_that_was_named(tmp_path) -> None:
+    refs = [old_file(tmp_path / f"{n}.png") for n in range(2000)]
+    told: list[str] = []
+    full = pytest.raises(JournalError, match="the disk is full")
+    named = tmp_path / "case.sqlite"
+    with full, open_session(named, PIPELINE, [tmp_path], HALF, tell=told.append) as session:
+        session._journal._database.rows("PRAGMA max_page_count = 40")
+        session.keep([scored(ref) for ref in refs])
+    named.unlink()
+    named.mkdir()
+    with pytest.raises(JournalError, match="cannot be written"):
+        open_session(named, PIPELINE, [tmp_path], HALF, tell=told.append)
+    assert not told
+
+
+def test_a_default_journal_that_cannot_be_opened_is_told_and_done_without(
+    tmp_path, default_place
+) -> None:
+    told: list[str] = []
+    default_place.parent.parent.write_bytes(b"a file where the folder should be")
+    assert open_session(None, PIPELINE, [tmp_path], HALF, tell=told.append) is None
+    default_place.parent.parent.unlink()
+    default_place.parent.mkdir(parents=True)
+    default_place.write_bytes(b"no journal" * 1000)
+    assert open_session(None, PIPELINE, [tmp_path], HALF, tell=told.append) is None
+    assert len(told) == 2
+    assert "cannot be made" in told[0]
+    assert "is damaged, or no journal" in told[1]
+
+
+def test_a_scan_that_fails_is_listed_as_far_as_it_came(tmp_path) -> None:
+    ref = old_file(tmp_path / "a.png")
+    named = tmp_path / "case.sqlite"
+    broken = pytest.raises(RuntimeError)
+    with broken, open_session(named, PIPELINE, [tmp_path], HALF, tell=print) as session:
+        session.record(judge(ref, facts_of(ref), 0.75, HALF))
+        raise RuntimeError
+    with Journal(named) as journal:
+        (info,) = journal.scans()
+        assert (info.finished, info.files, info.suspects) == (None, 1, 1)
+
+
+def test_a_memory_is_what_a_scan_asks_for(journal, tmp_path) -> None:
     from scanner.memory import Memory
 
     def takes(memory: Memory) -> None:
         assert memory.recall([]) == []
 
     takes(journal.memory(PIPELINE))
+    with open_session(tmp_path / "s", PIPELINE, [tmp_path], HALF, tell=print) as session:
+        takes(session)
     assert isinstance(journal.memory(PIPELINE), JournalMemory)
 
 

@@ -37,8 +37,10 @@ def result(n: int, path: str, p_fake: float | None, size: int = 7) -> Verdict | 
     return judge(ref, facts, p_fake, POINT)
 
 
-def recorded(journal: Journal, results, *, roots=(Path("/p"),), finish: bool = True) -> int:
-    recorder = journal.record(PIPELINE, roots, POINT)
+def recorded(
+    journal: Journal, results, *, roots=(Path("/p"),), finish: bool = True, selection=""
+) -> int:
+    recorder = journal.record(PIPELINE, roots, POINT, selection)
     for one in results:
         recorder.add(one)
     if finish:
@@ -225,17 +227,24 @@ def test_a_scan_takes_the_place_of_finished_ones_of_the_same_only(journal, tmp_p
             "UPDATE scans SET updated = '2020-01-01T00:00:00.000+00:00' WHERE id = ?", (long_ago,)
         )
     connection.close()
+    part = recorded(journal, many[:5], selection="--include *.jpg")
+    recorded(journal, many[:5], selection=None)
+    unknown = recorded(journal, many[:5], selection=None)
     last = recorded(journal, many[:7])
     listed = {info.id: info.listed for info in journal.scans()}
     assert listed == {
         last: True,
+        unknown: True,
+        unknown - 1: True,
+        part: True,
         elsewhere: True,
         long_ago: False,
         broken_off: True,
         first: False,
     }
     counts = {scan: journal.pages.count(scan) for scan in listed}
-    assert counts == {last: 7, elsewhere: 5, long_ago: 0, broken_off: 5, first: 0}
+    kept = dict.fromkeys((part, unknown, unknown - 1), 5)
+    assert counts == {last: 7, elsewhere: 5, **kept, long_ago: 0, broken_off: 5, first: 0}
     assert {info.id: info.files for info in journal.scans()}[first] == 4500
 
 

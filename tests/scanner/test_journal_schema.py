@@ -39,8 +39,10 @@ def made_by_version(version: int, path: Path, folder: Path) -> None:
             (b"a.png", LONG_AGO_NS, sha),
         ),
         (
-            "INSERT INTO scans VALUES (5, '2026-01-01T00:00:00.000+00:00', "
-            "'2026-01-01T00:00:01.000+00:00', NULL, '[\"/p\"]', 3, 'youden', 0.5, 1, 1, 1, 0, 0)",
+            "INSERT INTO scans (id, started, updated, finished, roots, pipeline_id, "
+            "operating_point, threshold, listed, files, suspects, failed, known) VALUES "
+            "(5, '2026-01-01T00:00:00.000+00:00', '2026-01-01T00:00:01.000+00:00', NULL, "
+            "'[\"/p\"]', 3, 'youden', 0.5, 1, 1, 1, 0, 0)",
             (),
         ),
         (

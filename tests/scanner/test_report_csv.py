@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.errors import ImgscanError, UsageError
+from scanner.journal import Journal
 from scanner.report import open_report
 from scanner.report.cells import decode_cell, encode_cell
 from scanner.report.csv import COLUMNS
@@ -84,6 +86,19 @@ def test_rows_stay_rows_whatever_the_names_hold(names: list[str]) -> None:
     assert [decode_cell(row[0]) for row in rows] == [str(Path(n)) for n in names]
 
 
+def test_a_row_tells_what_people_decided_on_its_content(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.sqlite") as journal:
+        ref = ImageRef(Path("a.png"))
+        journal.reviews.set(ref, "ab" * 32, "fake", reviewer="ann", note="=six fingers\n")
+        with open_report(tmp_path / "out.csv", "m@1", journal.review_of) as report:
+            report.write(judge(ref, FACTS, 0.25, POINT))
+            report.write(judge(ref, replace(FACTS, sha256="cd" * 32), 0.25, POINT))
+            report.write(Failed(ref, "vanished", "gone"))
+    rows = rows_of(tmp_path / "out.csv")
+    decided = [(row["review"], decode_cell(row["review_note"])) for row in rows]
+    assert decided == [("fake", "=six fingers\n"), ("", ""), ("", "")]
+
+
 def test_a_name_that_is_not_text_comes_back_as_its_bytes(tmp_path: Path) -> None:
     raw = os.fsencode(tmp_path) + b"/caf\xe9 \xff.png"
     with open_report(tmp_path / "out.csv", "m@1") as report:
@@ -111,6 +126,8 @@ def test_a_row_holds_verdict_facts_and_model_or_the_reason(tmp_path: Path) -> No
         "sha256": "ab" * 32,
         "model": "tiny@0123",
         "error": "",
+        "review": "",
+        "review_note": "",
     }
     assert failed["verdict"] == "failed"
     assert failed["error"] == "truncated: it ends"
