@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast, get_args
 
+from scanner.limits import DecodeLimits
 from scanner.types import FileFacts, Note, Reason
 
 # The file may be another, or the machine less busy, the next time; what is not here is a
@@ -19,11 +20,18 @@ _OF_NAME: frozenset[Note] = frozenset(("extension_mismatch",))
 _REASONS = frozenset(get_args(Reason))
 
 
-def lasts(reason: Reason, facts: FileFacts) -> bool:
-    """Whether the file would fail again in the same way, unchanged as it is."""
-    if reason == "unreadable" and facts.sha256 is None:
-        return False  # the disk, and not a decoder, did not give all of its bytes
-    return reason not in TRANSIENT
+def lasts(reason: Reason, facts: FileFacts, limits: DecodeLimits) -> bool:
+    """Whether the file, unchanged as it is, would fail again in the same way."""
+    match reason:
+        case "unreadable":
+            # Without a hash it was the disk, not a decoder: it did not give all of the bytes.
+            return facts.sha256 is not None
+        case "too_large":
+            # Otherwise it was too large for the memory that there was.
+            pixels = (facts.width or 0) * (facts.height or 0)
+            return (facts.bytes or 0) > limits.max_bytes or pixels > limits.max_pixels
+        case _:
+            return reason not in TRANSIENT
 
 
 def pack_sha256(sha256: str | None) -> bytes | None:

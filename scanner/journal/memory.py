@@ -15,6 +15,7 @@ from typing import Any
 from scanner.journal import cells
 from scanner.journal.database import Database
 from scanner.journal.paths import FolderIds, split
+from scanner.limits import DecodeLimits
 from scanner.memory import Contents, KnownContent
 from scanner.types import Failed, FileFacts, ImageRef, Scored
 
@@ -52,8 +53,11 @@ class JournalMemory:
     `known` counts the files recalled. Raises JournalError.
     """
 
-    def __init__(self, database: Database, pipeline_id: int, *, renew: bool = False) -> None:
+    def __init__(
+        self, database: Database, pipeline_id: int, limits: DecodeLimits, *, renew: bool = False
+    ) -> None:
         self.known = 0
+        self._limits = limits
         self._database = database
         self._pipeline = pipeline_id
         self._renew = renew
@@ -104,7 +108,7 @@ class JournalMemory:
         lasting = [
             result
             for result in results
-            if isinstance(result, Scored) or cells.lasts(result.reason, result.facts)
+            if isinstance(result, Scored) or cells.lasts(result.reason, result.facts, self._limits)
         ]
         if not lasting:
             return

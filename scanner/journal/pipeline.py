@@ -33,18 +33,24 @@ class HasModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Results of equal pipelines on equal files are equal; digests are hexadecimal."""
+    """Results of equal pipelines on equal files are equal; digests are hexadecimal.
+
+    `limits` are in `decoder_digest` too.
+    """
 
     model_name: str
     model_digest: str
     preprocess_digest: str
     decoder_digest: str
+    limits: DecodeLimits = DEFAULT_LIMITS
 
 
 def pipeline_of(bundle: HasModel, limits: DecodeLimits = DEFAULT_LIMITS) -> Pipeline:
     """The pipeline that this program, as it is installed, makes of `bundle` under `limits`."""
     decoders = {"versions": _versions(), "limits": asdict(limits), "min_side": images.MIN_SIDE}
-    return Pipeline(bundle.name, bundle.digest, _digest(bundle.spec.to_dict()), _digest(decoders))
+    return Pipeline(
+        bundle.name, bundle.digest, _digest(bundle.spec.to_dict()), _digest(decoders), limits
+    )
 
 
 def _versions() -> dict[str, str | None]:

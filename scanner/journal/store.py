@@ -54,7 +54,8 @@ class Journal:
 
     def memory(self, pipeline: Pipeline, *, renew: bool = False) -> JournalMemory:
         """The results of `pipeline`, for `scan()`; `renew` scans all anew and remembers that."""
-        return JournalMemory(self._database, self.pipeline_id(pipeline), renew=renew)
+        number = self.pipeline_id(pipeline)
+        return JournalMemory(self._database, number, pipeline.limits, renew=renew)
 
     def record(
         self,

@@ -183,7 +183,8 @@ def test_limits_and_decoders_are_part_of_the_pipeline(monkeypatch) -> None:
     assert pipeline_of(FakeBundle(), DecodeLimits()) == before
     limited = pipeline_of(FakeBundle(), DecodeLimits(max_pixels=1_000_000))
     assert limited != before
-    assert replace(limited, decoder_digest=before.decoder_digest) == before
+    same = replace(limited, decoder_digest=before.decoder_digest, limits=before.limits)
+    assert same == before
     monkeypatch.setattr("importlib.metadata.version", lambda name: "99.0")
     assert pipeline_of(FakeBundle()).decoder_digest != before.decoder_digest
 
@@ -220,7 +221,7 @@ def test_lasting_failures_are_replayed_and_transient_ones_are_not(
     journal, tmp_path, reason
 ) -> None:
     ref = old_file(tmp_path / "a.png")
-    failed = Failed(ref, reason, "what happened", facts_of(ref))
+    failed = Failed(ref, reason, "what happened", facts_of(ref, width=20_000, height=20_000))
     journal.memory(PIPELINE).keep([failed])
     transient = reason in {"permission", "vanished", "changed", "timeout", "crashed"}
     assert journal.memory(PIPELINE).recall([ref]) == [None if transient else failed]
@@ -235,12 +236,21 @@ def test_a_transient_failure_does_not_cost_an_earlier_score(journal, tmp_path) -
 
 def test_a_file_too_large_to_be_read_is_replayed_without_a_hash(journal, tmp_path) -> None:
     ref = old_file(tmp_path / "a.png")
+    old_file(ref.path, b"\0" * 2000)
+    pipeline = replace(PIPELINE, decoder_digest="small", limits=DecodeLimits(max_bytes=1000))
     failed = Failed(ref, "too_large", "too large", facts_of(ref, sha256=None, format=None))
+    journal.memory(pipeline).keep([failed])
+    assert journal.memory(pipeline).recall([ref]) == [failed]
+
+
+def test_what_the_disk_or_the_memory_did_not_give_is_tried_again(journal, tmp_path) -> None:
+    ref = old_file(tmp_path / "a.png")
+    before = scored(ref)
+    journal.memory(PIPELINE).keep([before])
+    no_memory = Failed(ref, "too_large", "there is not enough memory", facts_of(ref))
     unread = Failed(ref, "unreadable", "Input/output error", facts_of(ref, sha256=None))
-    journal.memory(PIPELINE).keep([failed])
-    assert journal.memory(PIPELINE).recall([ref]) == [failed]
-    journal.memory(PIPELINE).keep([unread])  # the disk's fault: it may do better the next time
-    assert journal.memory(PIPELINE).recall([ref]) == [failed]
+    journal.memory(PIPELINE).keep([no_memory, unread])
+    assert journal.memory(PIPELINE).recall([ref]) == [before]
 
 
 def test_a_result_without_size_or_time_is_never_recalled(journal, tmp_path) -> None:
@@ -283,7 +293,7 @@ def test_only_failures_that_the_bytes_alone_decide_are_known_by_content(
 ) -> None:
     ref = old_file(tmp_path / "a.png")
     memory = journal.memory(PIPELINE)
-    memory.keep([Failed(ref, reason, "why", facts_of(ref))])
+    memory.keep([Failed(ref, reason, "why", facts_of(ref, width=20_000, height=20_000))])
     found = memory.contents.find(SHA)
     if reason in cells.OF_CONTENT:
         assert (found.p_fake, found.reason, found.detail) == (None, reason, "why")

@@ -78,7 +78,7 @@ def test_rows_stay_rows_whatever_the_names_hold(names: list[str]) -> None:
     from scanner.report.csv import _cells, _quoted
 
     text = "".join(
-        ",".join(map(_quoted, _cells(Failed(ImageRef(Path(n)), "empty", n), "m@1"))) + "\r\n"
+        ",".join(map(_quoted, _cells(Failed(ImageRef(Path(n)), "empty", n), "m@1", None))) + "\r\n"
         for n in names
     )
     rows = list(csv.reader(io.StringIO(text, newline="")))
