@@ -12,7 +12,8 @@ from scanner.journal import cells, reviews
 from scanner.journal.database import Database
 from scanner.journal.paths import join, real_folder
 from scanner.journal.reviews import RANKS, Decision, Review
-from scanner.types import FileFacts, ImageRef, Reason
+from scanner.types import FileFacts, ImageRef, Reason, VerdictName
+from scanner.verdict import OperatingPoint
 
 SortColumn = Literal["order", "p_fake", "name", "folder", "size", "review"]
 ReviewState = Literal["reviewed", "unreviewed"] | Decision
@@ -35,14 +36,14 @@ _NUMBERS = 500
 class Query:
     """Which of a scan's files; what is None does not matter.
 
-    `text` is looked for in the path, without regard to the case of A-Z. `verdict` is by
-    `threshold`, or by the scan's own if that is None. `folder` stands for all that is below it
-    too. `p_min` and `p_max` are both included.
+    `text` is looked for in the path, without regard to the case of A-Z. `verdict` is what
+    `scanner.verdict.judge()` gives by `point`, or by the scan's own if that is None. `folder`
+    stands for all that is below it too. `p_min` and `p_max` are both included.
     """
 
     text: str | None = None
-    verdict: Literal["fake", "real", "failed"] | None = None
-    threshold: float | None = None
+    verdict: VerdictName | Literal["failed"] | None = None
+    point: OperatingPoint | None = None
     p_min: float | None = None
     p_max: float | None = None
     reason: Reason | None = None
@@ -136,15 +137,15 @@ class Pages:
         rows = self._database.rows(f"SELECT count(*) FROM scan_files AS s WHERE {where}", values)
         return int(rows[0][0])
 
-    def folders(self, scan_id: int, threshold: float | None = None) -> list[FolderCount]:
-        """The scan's folders, most suspects first; by `threshold`, or by the scan's own."""
+    def folders(self, scan_id: int, point: OperatingPoint | None = None) -> list[FolderCount]:
+        """The scan's folders, most suspects first; by `point`, or by the scan's own."""
         rows = self._database.rows(
             "SELECT f.path, c.files, c.suspects, c.failed FROM (SELECT folder_id, "
             "count(*) AS files, coalesce(sum(p_fake >= ?), 0) AS suspects, "
             "sum(p_fake IS NULL) AS failed FROM scan_files INDEXED BY scan_files_by_folder "
             "WHERE scan_id = ? GROUP BY folder_id) AS c JOIN folders AS f ON f.id = c.folder_id "
             "ORDER BY c.suspects DESC, f.path",
-            (self._threshold(scan_id, threshold), scan_id),
+            (self._bounds(scan_id, point)[1], scan_id),
         )
         return [FolderCount(Path(os.fsdecode(path)), *counts) for path, *counts in rows]
 
@@ -254,13 +255,20 @@ class Pages:
             found.update((number, Path(os.fsdecode(path))) for number, path in rows)
         return found
 
-    def _threshold(self, scan_id: int, threshold: float | None) -> float:
-        if threshold is not None:
-            return threshold
-        rows = self._database.rows("SELECT threshold FROM scans WHERE id = ?", (scan_id,))
-        if not rows:
-            raise LookupError(f"the journal has no scan {scan_id}")
-        return float(rows[0][0])
+    def _bounds(self, scan_id: int, point: OperatingPoint | None) -> tuple[float, float]:
+        """P(fake) below which the verdict is real, and from which on it is fake."""
+        if point is None:
+            rows = self._database.rows(
+                "SELECT threshold, unsure_low, unsure_high FROM scans WHERE id = ?", (scan_id,)
+            )
+            if not rows:
+                raise LookupError(f"the journal has no scan {scan_id}")
+            threshold, low, high = rows[0]
+        else:
+            threshold, (low, high) = point.threshold, point.unsure or (None, None)
+        if low is None:
+            return threshold, threshold
+        return min(threshold, low), max(threshold, high)
 
     def _where(self, scan_id: int, query: Query) -> tuple[str, list[Any]]:
         """The filter as SQL over `scan_files AS s`, and its parameters."""
@@ -274,9 +282,11 @@ class Pages:
             case "failed":
                 add("s.p_fake IS NULL")
             case "fake":
-                add("s.p_fake >= ?", self._threshold(scan_id, query.threshold))
+                add("s.p_fake >= ?", self._bounds(scan_id, query.point)[1])
             case "real":
-                add("s.p_fake < ?", self._threshold(scan_id, query.threshold))
+                add("s.p_fake < ?", self._bounds(scan_id, query.point)[0])
+            case "unsure":
+                add("s.p_fake >= ? AND s.p_fake < ?", *self._bounds(scan_id, query.point))
         if query.p_min is not None:
             add("s.p_fake >= ?", query.p_min)
         if query.p_max is not None:

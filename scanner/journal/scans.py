@@ -48,8 +48,7 @@ class ScanInfo:
     roots: tuple[Path, ...]
     model_name: str
     model_digest: str
-    operating_point: str
-    threshold: float
+    point: OperatingPoint
     listed: bool
     files: int
     suspects: int
@@ -79,8 +78,17 @@ class ScanRecorder:
         with database.transaction() as connection:
             (number,) = connection.execute(
                 "INSERT INTO scans (started, updated, roots, pipeline_id, operating_point, "
-                "threshold, selection) VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6) RETURNING id",
-                (now(), self._roots, pipeline_id, point.name, point.threshold, selection),
+                "threshold, unsure_low, unsure_high, selection) "
+                "VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING id",
+                (
+                    now(),
+                    self._roots,
+                    pipeline_id,
+                    point.name,
+                    point.threshold,
+                    *(point.unsure or (None, None)),
+                    selection,
+                ),
             ).fetchone()
         self.id = int(number)
 
@@ -165,14 +173,14 @@ def scans(database: Database) -> list[ScanInfo]:
     """All scans, the last one first."""
     rows = database.rows(
         "SELECT s.id, started, finished, roots, model_name, model_digest, operating_point, "
-        "threshold, listed, files, suspects, failed, known "
+        "threshold, unsure_low, unsure_high, listed, files, suspects, failed, known "
         "FROM scans AS s JOIN pipelines AS p ON p.id = s.pipeline_id ORDER BY s.id DESC"
     )
     return [_info(*row) for row in rows]
 
 
 def _info(number: int, started: str, finished: str | None, roots: str, *rest: Any) -> ScanInfo:
-    name, digest, point, threshold, listed, files, suspects, failed, known = rest
+    name, digest, point, threshold, low, high, listed, files, suspects, failed, known = rest
     return ScanInfo(
         id=number,
         started=started,
@@ -180,8 +188,7 @@ def _info(number: int, started: str, finished: str | None, roots: str, *rest: An
         roots=tuple(map(Path, json.loads(roots))),
         model_name=name,
         model_digest=digest,
-        operating_point=point,
-        threshold=threshold,
+        point=OperatingPoint(point, threshold, None if low is None else (low, high)),
         listed=bool(listed),
         files=files,
         suspects=suspects,

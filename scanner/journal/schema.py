@@ -137,7 +137,12 @@ _VERSION_2 = tuple(
 
 # Which of the roots' files a scan asked for, so that a scan of a part of them does not take the
 # place of one of all. NULL: nobody can say, and it takes no place and leaves its own to none.
-_VERSION_3 = ("ALTER TABLE scans ADD COLUMN selection TEXT",)
+# And the band of P(fake) in which no verdict was given; NULL: there was none.
+_VERSION_3 = (
+    "ALTER TABLE scans ADD COLUMN selection TEXT",
+    "ALTER TABLE scans ADD COLUMN unsure_low REAL",
+    "ALTER TABLE scans ADD COLUMN unsure_high REAL",
+)
 
 STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
 VERSION = len(STEPS)

@@ -15,7 +15,7 @@ from scanner.journal import Journal, Pipeline, Query, Sort
 from scanner.journal.pages import Row
 from scanner.journal.reviews import RANKS
 from scanner.types import Failed, FileFacts, ImageRef, Verdict
-from scanner.verdict import OperatingPoint, judge
+from scanner.verdict import OperatingPoint, judge, verdict_of
 
 PIPELINE = Pipeline("fake", "0123456789ab", "aaaaaaaaaaaa", "bbbbbbbbbbbb")
 POINT = OperatingPoint("youden", 0.5)
@@ -197,9 +197,21 @@ def test_a_scan_is_listed_in_its_order_with_all_that_was_said(journal) -> None:
     ]
     (info,) = journal.scans()
     assert (info.id, info.files, info.suspects, info.failed, info.known) == (scan, 3, 1, 1, 2)
-    assert (info.roots, info.operating_point, info.threshold) == ((Path("/p"),), "youden", 0.5)
+    assert (info.roots, info.point) == ((Path("/p"),), POINT)
     assert (info.model_name, info.model_digest, info.listed) == ("fake", "0123456789ab", True)
     assert info.started <= info.finished
+
+
+def test_a_scan_remembers_its_band_of_unsure(journal) -> None:
+    point = OperatingPoint("youden", 0.5, (0.25, 0.75))
+    recorder = journal.record(PIPELINE, [Path("/p")], point)
+    for n, p_fake in enumerate((0.0, 0.25, 0.5, 0.75)):
+        recorder.add(judge(ImageRef(Path(f"/p/{n}.png")), FileFacts(), p_fake, point))
+    recorder.finish()
+    (info,) = journal.scans()
+    assert (info.point, info.suspects) == (point, 1)
+    counts = [journal.pages.count(info.id, Query(verdict=v)) for v in ("real", "unsure", "fake")]
+    assert counts == [1, 2, 1]
 
 
 def test_a_scan_that_broke_off_is_listed_as_far_as_it_came(journal) -> None:
@@ -287,6 +299,13 @@ def _key(row: Row, column: str) -> tuple[object, ...]:
     raise AssertionError(column)
 
 
+BAND = OperatingPoint("careful", 0.5, (0.25, 0.75))
+
+
+def by_band(row: Row) -> str | None:
+    return None if row.p_fake is None else verdict_of(row.p_fake, BAND)
+
+
 FILTERS = {
     "nothing": (Query(), lambda row: True),
     "text": (Query(text="IMG_1"), lambda row: "img_1" in str(row.ref.path).lower()),
@@ -299,10 +318,10 @@ FILTERS = {
     "fake": (Query(verdict="fake"), lambda row: row.p_fake is not None and row.p_fake >= 0.5),
     "real": (Query(verdict="real"), lambda row: row.p_fake is not None and row.p_fake < 0.5),
     "failed": (Query(verdict="failed"), lambda row: row.p_fake is None),
-    "fake by another threshold": (
-        Query(verdict="fake", threshold=0.9),
-        lambda row: row.p_fake is not None and row.p_fake >= 0.9,
-    ),
+    "unsure by a band": (Query(verdict="unsure", point=BAND), lambda row: by_band(row) == "unsure"),
+    "fake by a band": (Query(verdict="fake", point=BAND), lambda row: by_band(row) == "fake"),
+    "real by a band": (Query(verdict="real", point=BAND), lambda row: by_band(row) == "real"),
+    "unsure without a band": (Query(verdict="unsure"), lambda row: False),
     "range": (
         Query(p_min=0.25, p_max=0.75),
         lambda row: row.p_fake is not None and 0.25 <= row.p_fake <= 0.75,
@@ -334,7 +353,7 @@ FILTERS = {
 
 
 ALL = {"nothing", "root"}
-NONE = {"text that is a pattern", "another reason"}
+NONE = {"text that is a pattern", "another reason", "unsure without a band"}
 
 
 @pytest.mark.parametrize("column", ["order", "p_fake", "name", "folder", "size", "review"])
@@ -381,7 +400,11 @@ def test_folders_tell_their_density_of_suspects_most_suspects_first(journal) -> 
         (Path("/p/b"), 10, 2, 0, 0.2),
         (Path("/p/c"), 2, 0, 2, 0.0),
     ]
-    assert [f.suspects for f in journal.pages.folders(scan, threshold=0.8)] == [3, 0, 0]
+    assert [f.suspects for f in journal.pages.folders(scan, OperatingPoint("custom", 0.8))] == [
+        3,
+        0,
+        0,
+    ]
     with pytest.raises(LookupError, match="no scan 99"):
         journal.pages.folders(99)
 
