@@ -60,7 +60,7 @@ class _PathType(click.Path):
 @click.option(
     "--report",
     type=_PathType(),
-    metavar="FILE.csv",
+    metavar="FILE.csv|FILE.jsonl",
     help="Write a row for every file; the extension names the format.",
 )
 @click.option("--threshold", type=float, help="Call it fake from this P(fake), 0 to 1.")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from scanner.errors import UsageError
-from scanner.report.csv import CsvReport, ReviewOf, no_review
+from scanner.report import csv, jsonl
+from scanner.report.file import Report, Style
+from scanner.report.rows import ReviewOf, no_review
 
-FORMATS: dict[str, Callable[[Path, str, ReviewOf], CsvReport]] = {".csv": CsvReport}
+FORMATS = {".csv": Style(csv.line, csv.HEADER), ".jsonl": Style(jsonl.line)}
 
 
 def check_format(path: Path) -> None:
     """Raises UsageError if `path`, or what it links to, has an extension without a format."""
-    known = ", ".join(FORMATS)
+    known = " or ".join(FORMATS)
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"--report {path}: the extension names the format; there is {known}")
     # A link is written through: one to a photograph would cost the photograph.
@@ -23,7 +24,7 @@ def check_format(path: Path) -> None:
         raise UsageError(f"--report {path}: it links to {target}, which is not named {known}")
 
 
-def open_report(path: Path, model: str, review_of: ReviewOf = no_review) -> CsvReport:
+def open_report(path: Path, model: str, review_of: ReviewOf = no_review) -> Report:
     """The report that `path`'s extension asks for, ready to take rows; `model` is each row's.
 
     `review_of` tells what people decided on a content, by its sha256 (hexadecimal).
@@ -33,4 +34,4 @@ def open_report(path: Path, model: str, review_of: ReviewOf = no_review) -> CsvR
     """
     check_format(path)
     # A link is written through, and not replaced by a file.
-    return FORMATS[path.suffix.lower()](Path(os.path.realpath(path)), model, review_of)
+    return Report(Path(os.path.realpath(path)), model, FORMATS[path.suffix.lower()], review_of)

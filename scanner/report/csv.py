@@ -1,164 +1,28 @@
-"""The CSV report: complete rows at every moment, the asked name only when it is done."""
+"""Rows as CSV (RFC 4180), in cells that no spreadsheet runs."""
 
 from __future__ import annotations
 
-import errno
-import os
-import secrets
-import stat
-from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
-
-from scanner.errors import ImgscanError
 from scanner.report.cells import encode_cell
-from scanner.types import Failed, Verdict
+from scanner.report.rows import COLUMNS, Row, Value
 
-if TYPE_CHECKING:
-    from scanner.journal import Review
-
-ReviewOf: TypeAlias = "Callable[[str], Review | None]"
-
-COLUMNS = (
-    "path",
-    "verdict",
-    "confidence",
-    "p_fake",
-    "threshold",
-    "operating_point",
-    "width",
-    "height",
-    "format",
-    "bytes",
-    "sha256",
-    "model",
-    "error",
-    "review",
-    "review_note",
-)
+HEADER = ",".join(COLUMNS) + "\r\n"
 
 
-def no_review(sha256: str) -> Review | None:
-    """What is known of reviews without a journal."""
-    return None
+def line(row: Row) -> str:
+    """The record of one file, with its line break."""
+    return ",".join(_quoted(_text(value)) for value in row) + "\r\n"
 
 
-class CsvReport:
-    """Rows for `path` in a temporary file beside it, renamed to `path` on leaving the `with`.
-
-    So also when the scan is interrupted, or fails, after its first row: the rows so far are
-    kept. Before it there is nothing to keep, and an older report stays. Each row is handed to
-    the operating system whole, so that even a killed process leaves them in the temporary file.
-    `review_of` tells what people decided on a content, by its sha256 (hexadecimal).
-    Raises ImgscanError, with the remedy, when the disk refuses.
-    """
-
-    def __init__(self, path: Path, model: str, review_of: ReviewOf = no_review) -> None:
-        self.path = path
-        self._review_of = review_of
-        self.rows = 0
-        self._model = model
-        self._partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-        self._whole = 0  # bytes up to the end of the last whole row
-        if path.exists() and not path.is_file():
-            raise ImgscanError(f"--report {self.path}: that is not a file; give another name")
-        try:
-            self._file = self._partial.open("xb", buffering=0)
-        except OSError as error:
-            raise self._refused(error) from None
-        # Whoever closed an older report to others did not mean that one only. File systems
-        # without modes have nothing to copy.
-        with suppress(OSError):
-            self._partial.chmod(stat.S_IMODE(path.stat().st_mode) & 0o777)
-        try:
-            self._append(",".join(COLUMNS) + "\r\n")
-        except OSError as error:
-            self._file.close()
-            self._partial.unlink(missing_ok=True)
-            raise self._refused(error) from None
-
-    def __enter__(self) -> CsvReport:
-        return self
-
-    def write(self, result: Verdict | Failed) -> None:
-        """Append the row of one file."""
-        sha256 = result.facts.sha256
-        review = None if sha256 is None else self._review_of(sha256)
-        line = ",".join(map(_quoted, _cells(result, self._model, review))) + "\r\n"
-        try:
-            self._append(line)
-        except OSError as error:
-            raise self._refused(error, self.path) from None
-        self.rows += 1
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # What ends before the first row has nothing to keep, and must not cost an older report.
-        keep = self.rows > 0 or error is None
-        try:
-            with self._file:
-                self._file.truncate(self._whole)
-                os.fsync(self._file.fileno())
-            if keep:
-                self._partial.replace(self.path)
-            else:
-                self._partial.unlink()
-        except OSError as problem:
-            raise self._refused(problem, self._partial) from error
-
-    def _append(self, line: str) -> None:
-        rest = memoryview(line.encode("utf-8"))
-        while rest:
-            rest = rest[self._file.write(rest) :]
-        self._whole = self._file.tell()
-
-    def _refused(self, error: OSError, rows_in: Path | None = None) -> ImgscanError:
-        """`rows_in` is where the rows so far will be found."""
-        kept = f"; the rows so far ({self.rows}) are in {rows_in}" if self.rows else ""
-        match error.errno:
-            case errno.ENOSPC | errno.EDQUOT:
-                remedy = "free some space, or give a --report on another disk"
-            case errno.ENAMETOOLONG:
-                remedy = "give it a shorter name"
-            case _:
-                remedy = "give a --report in a folder that can be written"
-        return ImgscanError(
-            f"--report {self.path}: cannot be written: {error.strerror or error}{kept}; {remedy}"
-        )
-
-
-def _cells(result: Verdict | Failed, model: str, review: Review | None) -> tuple[str, ...]:
-    """In the order of `COLUMNS`."""
-    if isinstance(result, Failed):
-        judged = ("failed", "", "", "", "")
-        problem = f"{result.reason}: {result.detail}"
-    else:
-        judged = (
-            result.verdict,
-            # In full: rounded, a score just under its threshold would seem to be on it.
-            repr(float(result.confidence)),
-            repr(float(result.p_fake)),
-            repr(float(result.threshold)),
-            result.operating_point,
-        )
-        problem = ""
-    facts = result.facts
-    known = (facts.width, facts.height, facts.format, facts.bytes, facts.sha256)
-    return (
-        str(result.ref.path),
-        *judged,
-        *("" if fact is None else str(fact) for fact in known),
-        model,
-        problem,
-        "" if review is None else review.decision,
-        "" if review is None else review.note,
-    )
+def _text(value: Value) -> str:
+    match value:
+        case None:
+            return ""
+        case tuple():
+            return " ".join(value)
+        case float():
+            return repr(value)
+        case _:
+            return str(value)
 
 
 def _quoted(text: str) -> str:

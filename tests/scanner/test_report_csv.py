@@ -16,12 +16,21 @@ from scanner.errors import ImgscanError, UsageError
 from scanner.journal import Journal
 from scanner.report import open_report
 from scanner.report.cells import decode_cell, encode_cell
-from scanner.report.csv import COLUMNS
+from scanner.report.csv import COLUMNS, line
+from scanner.report.rows import row_of
 from scanner.types import Failed, FileFacts, ImageRef
 from scanner.verdict import OperatingPoint, judge
 
 POINT = OperatingPoint("youden", 0.5)
-FACTS = FileFacts(width=4, height=3, format="PNG", bytes=99, sha256="ab" * 32)
+FACTS = FileFacts(
+    width=4,
+    height=3,
+    format="PNG",
+    bytes=99,
+    sha256="ab" * 32,
+    mtime_ns=5,
+    notes=("truncated", "extension_mismatch"),
+)
 
 # What a path can hold: any text, and any bytes that are not text.
 paths = st.one_of(
@@ -75,15 +84,11 @@ def test_cells_are_written_as_documented(text: str, cell: str) -> None:
 
 @given(st.lists(paths.filter(lambda text: "\0" not in text), max_size=5))
 def test_rows_stay_rows_whatever_the_names_hold(names: list[str]) -> None:
-    from scanner.report.csv import _cells, _quoted
-
-    text = "".join(
-        ",".join(map(_quoted, _cells(Failed(ImageRef(Path(n)), "empty", n), "m@1", None))) + "\r\n"
-        for n in names
-    )
+    text = "".join(line(row_of(Failed(ImageRef(Path(n), n), "empty", n), "m@1")) for n in names)
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert [len(row) for row in rows] == [len(COLUMNS)] * len(names)
     assert [decode_cell(row[0]) for row in rows] == [str(Path(n)) for n in names]
+    assert [decode_cell(row[1]) for row in rows] == names
 
 
 def test_a_row_tells_what_people_decided_on_its_content(tmp_path: Path) -> None:
@@ -109,11 +114,12 @@ def test_a_name_that_is_not_text_comes_back_as_its_bytes(tmp_path: Path) -> None
 
 def test_a_row_holds_verdict_facts_and_model_or_the_reason(tmp_path: Path) -> None:
     with open_report(tmp_path / "out.csv", "tiny@0123") as report:
-        report.write(judge(ImageRef(Path("a.png")), FACTS, 0.25, POINT))
+        report.write(judge(ImageRef(Path("a.png"), "b/c.png"), FACTS, 0.25, POINT))
         report.write(Failed(ImageRef(Path("b.png")), "truncated", "it ends", FileFacts(bytes=7)))
     verdict, failed = rows_of(tmp_path / "out.csv")
     assert verdict == {
         "path": "a.png",
+        "member": "b/c.png",
         "verdict": "real",
         "confidence": "0.75",
         "p_fake": "0.25",
@@ -124,6 +130,7 @@ def test_a_row_holds_verdict_facts_and_model_or_the_reason(tmp_path: Path) -> No
         "format": "PNG",
         "bytes": "99",
         "sha256": "ab" * 32,
+        "notes": "truncated extension_mismatch",
         "model": "tiny@0123",
         "error": "",
         "review": "",
@@ -133,6 +140,7 @@ def test_a_row_holds_verdict_facts_and_model_or_the_reason(tmp_path: Path) -> No
     assert failed["error"] == "truncated: it ends"
     assert failed["bytes"] == "7"
     assert failed["model"] == "tiny@0123"
+    assert failed["member"] == failed["notes"] == ""
     assert failed["p_fake"] == failed["confidence"] == failed["threshold"] == ""
 
 
@@ -187,7 +195,9 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
 def test_a_link_to_what_is_no_report_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(b"precious")
     (tmp_path / "link.csv").symlink_to("photo.png")
-    with pytest.raises(UsageError, match=r"links to .*photo\.png, which is not named \.csv"):
+    with pytest.raises(
+        UsageError, match=r"links to .*photo\.png, which is not named \.csv or \.jsonl"
+    ):
         open_report(tmp_path / "link.csv", "m@1")
     assert (tmp_path / "photo.png").read_bytes() == b"precious"
 
