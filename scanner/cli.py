@@ -30,6 +30,8 @@ _SHOWN_FAILURES = 5
 
 _EPILOG = """\b
 Also: imgscan explain FILE --out SHEET.png draws what moved one picture's score.
+      imgscan doctor says what this installation has, and what is wrong with it.
+      (Files of these names: ./explain, ./doctor)
 
 \b
 Exit status:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
@@ -90,13 +91,9 @@ class Detector:
         if _CUDA not in ort.get_available_providers():
             problem = "this onnxruntime has no CUDA provider"
         else:
-            # The wheels of the [cuda] extra are not on the loader's path until this is called.
-            preload = getattr(ort, "preload_dlls", None)
-            if preload is not None and _nvidia_driver_present():
-                # It prints what it could not load, to stdout, which is for data only.
-                with redirect_stdout(io.StringIO()):
-                    preload()
-            if not _nvidia_driver_present():
+            if nvidia_driver_present():
+                preload_cuda()
+            if not nvidia_driver_present():
                 problem = "no NVIDIA driver was found"
             else:
                 try:
@@ -113,7 +110,7 @@ class Detector:
                     problem = "CUDA failed on a trial batch: " + one_line(error)
         if required:
             raise ImgscanError(f"--device cuda: {problem}; {_CUDA_REMEDY}")
-        if problem != "no NVIDIA driver was found" and _nvidia_driver_present():
+        if problem != "no NVIDIA driver was found" and nvidia_driver_present():
             self.note = f"running on the CPU: {problem}; {_CUDA_REMEDY}"
 
     def _load(self, provider: str) -> None:
@@ -161,10 +158,53 @@ def _session(bundle: Bundle, name: str, provider: str) -> Any:
         raise BundleError(f"{bundle.path / name}: onnxruntime cannot load it: {message}") from None
 
 
-def _nvidia_driver_present() -> bool:
+def preload_cuda() -> None:
+    """Make the libraries of the [cuda] extra known: until this, the loader does not look there."""
+    preload = getattr(ort, "preload_dlls", None)
+    if preload is not None:
+        # It prints what it could not load, to stdout, which is for data only.
+        with redirect_stdout(io.StringIO()):
+            preload()
+
+
+def nvidia_driver_present() -> bool:
+    """Whether there is a driver to talk to; not that it works."""
     return any(Path(name).exists() for name in ("/dev/nvidiactl", "/dev/dxg")) or _windows_driver()
 
 
 def _windows_driver() -> bool:
     root = os.environ.get("SYSTEMROOT")
     return root is not None and (Path(root) / "System32" / "nvcuda.dll").exists()
+
+
+def available_providers() -> list[str]:
+    """Execution providers that this onnxruntime was built with, whether or not they run here."""
+    return list(ort.get_available_providers())
+
+
+def runtime_version() -> str:
+    """Of onnxruntime."""
+    return str(ort.__version__)
+
+
+def try_provider(bundle: Bundle, provider: str, batch: npt.NDArray[np.float32]) -> float:
+    """Run `bundle`'s encoder over float32 [N, 3, S, S] by this provider alone: seconds, warm.
+
+    Raises ImgscanError if the provider cannot be loaded, or fails.
+    """
+    if provider == _CUDA:
+        preload_cuda()
+    ort.set_default_logger_severity(4)  # what matters is in the answer
+    with redirect_stdout(io.StringIO()):
+        session = _session(bundle, "encoder.onnx", provider)
+    if provider not in session.get_providers():
+        raise ImgscanError("it could not be loaded")
+    feed = {str(session.get_inputs()[0].name): batch}
+    try:
+        session.run(None, feed)
+        started = time.perf_counter()
+        session.run(None, feed)
+    # onnxruntime's own exceptions share no base class with a public name.
+    except Exception as error:  # noqa: BLE001
+        raise ImgscanError(one_line(error, 100)) from None
+    return time.perf_counter() - started

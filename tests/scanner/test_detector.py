@@ -61,7 +61,7 @@ def test_auto_falls_back_to_the_cpu_when_the_provider_does_not_load(
 ):
     """onnxruntime lists CUDA as available, then quietly builds the session without it."""
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
-    monkeypatch.setattr("scanner.detector._nvidia_driver_present", lambda: True)
+    monkeypatch.setattr("scanner.detector.nvidia_driver_present", lambda: True)
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
     session = ort.InferenceSession
     monkeypatch.setattr(
@@ -79,7 +79,7 @@ def test_auto_falls_back_to_the_cpu_when_the_provider_does_not_load(
 def _cuda_seems_there(monkeypatch, preload=lambda: None) -> None:
     """Sessions that say they run on CUDA, and run on the CPU."""
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
-    monkeypatch.setattr("scanner.detector._nvidia_driver_present", lambda: True)
+    monkeypatch.setattr("scanner.detector.nvidia_driver_present", lambda: True)
     monkeypatch.setattr(ort, "preload_dlls", preload, raising=False)
     session = ort.InferenceSession
 

@@ -1,0 +1,1 @@
+"""What `imgscan doctor` looks at: each module gives findings, and none prints."""
