@@ -121,7 +121,8 @@ class Walker:
             return
         if not self._met.first_time(folder.real, info):
             # Without links, only roots inside of roots are met twice: nothing is left out.
-            self._left_out["met_before"] += self._rules.follow_symlinks
+            if self._rules.follow_symlinks:
+                self._left_out["met_before"] += 1
             return
         names: list[_Entry] = []
         try:

@@ -39,6 +39,8 @@ class _Opened:
         fd, self.size = open_regular(path)
         self._file = os.fdopen(fd, "rb")
         try:
+            if not self.size:
+                raise MemberError("empty", "the file has no bytes")
             self.mtime_ns = os.fstat(fd).st_mtime_ns
             self.zip = zipfile.ZipFile(cast(BinaryIO, Guarded(self._file, limits)))
             self.infos: dict[str, zipfile.ZipInfo] = {}

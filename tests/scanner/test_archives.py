@@ -289,6 +289,14 @@ def test_random_damage_is_always_rows(tmp_path: Path, kind: str) -> None:
                 assert isinstance(result, Pixels) or result.detail.isprintable()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_archive_without_bytes_and_one_that_is_none_are_rows(tmp_path: Path, kind: str) -> None:
+    (tmp_path / f"a{kind}").write_bytes(b"")
+    (tmp_path / f"b{kind}").write_text("words\n" * 200)
+    with Spool() as spool:
+        assert told(found(tmp_path, spool=spool)) == [(None, "empty"), (None, "unreadable")]
+
+
 def test_a_damaged_header_in_the_middle_of_a_tar_is_no_quiet_end(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "a.tar", {"a.png": WHITE, "b.png": WHITE, "c.png": WHITE})
     data = bytearray(path.read_bytes())

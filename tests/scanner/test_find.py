@@ -263,6 +263,20 @@ def test_hidden_ones_are_left_out_unless_asked_for_or_named(tmp_path: Path) -> N
     assert sorted(found(tmp_path, tmp_path / ".b.png")) == sorted([every[0], every[3]])
 
 
+def test_on_windows_the_attribute_hides_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Entry:
+        def __init__(self, name: str, attributes: int) -> None:
+            self.name, self._attributes = name, attributes
+
+        def stat(self, *, follow_symlinks: bool) -> object:
+            assert not follow_symlinks
+            return SimpleNamespace(st_file_attributes=self._attributes)
+
+    monkeypatch.setattr(walk, "_WINDOWS", True)
+    told = [walk._is_hidden(Entry(*of)) for of in [("a", 0x22), ("a", 0x20), (".a", 0)]]  # type: ignore[arg-type]
+    assert told == [True, False, True]
+
+
 def test_links_are_followed_if_asked_each_folder_once(tmp_path: Path) -> None:
     save_grey(tmp_path / "a/1.png", 0)
     (tmp_path / "a/loop").symlink_to(tmp_path)
