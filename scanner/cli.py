@@ -19,10 +19,12 @@ import click
 from scanner import __version__
 from scanner.commands import named_command
 from scanner.errors import ImgscanError, UsageError
+from scanner.options.limits import limit_options
 from scanner.options.walk import WalkOptions, walk_options
 from scanner.text import printable
 
 if TYPE_CHECKING:
+    from scanner.limits import Limits
     from scanner.tally import Tally
 
 NOTHING_SUSPECT, SUSPECTS, SOME_FAILED, NOT_RUN, INTERRUPTED = 0, 1, 2, 3, 130
@@ -86,11 +88,7 @@ class _PathType(click.Path):
     show_default=True,
     help="Pictures scored together.",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Threads that decode.  [default: the cores there are]",
-)
+@limit_options
 @click.option(
     "--top",
     type=click.IntRange(min=0),
@@ -113,7 +111,7 @@ def imgscan(
     model: Path | None,
     device: Literal["auto", "cuda", "cpu"],
     batch_size: int,
-    workers: int | None,
+    limits: Limits,
     top: int,
     quiet: bool,
     exit_zero: bool,
@@ -129,10 +127,11 @@ def imgscan(
     from scanner import verdict
     from scanner.bundle import default_bundle_path, read_bundle
     from scanner.console import ScanProgress, show_summary, show_suspects
+    from scanner.decoders import start_ahead
     from scanner.find import WalkCounts, find_all
     from scanner.interrupts import Interrupts
     from scanner.report import check_format, open_report
-    from scanner.scan import default_workers, scan
+    from scanner.scan import scan
     from scanner.spool import Spool
     from scanner.tally import Tally
 
@@ -151,9 +150,10 @@ def imgscan(
     with Interrupts() as interrupts, spool:
         try:
             with nullcontext() if report is None else open_report(report, model_name) as rows:
+                start_ahead()
                 from scanner.detector import Detector
 
-                detector = Detector(bundle, device)
+                detector = Detector(bundle, device, cuda_batch=batch_size)
                 if detector.note and not quiet:
                     _complain(detector.note)
                 results = scan(
@@ -161,7 +161,7 @@ def imgscan(
                     detector,
                     point=point,
                     batch_size=batch_size,
-                    workers=workers or default_workers(),
+                    limits=limits,
                 )
                 try:
                     with progress, closing(results):

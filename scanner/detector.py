@@ -17,9 +17,11 @@ import onnxruntime as ort
 from scanner.bundle import Bundle
 from scanner.errors import BundleError, ImgscanError
 from scanner.graphs import DEEPEST, Remaker, feature_output, only_input
+from scanner.limits import default_workers
 from scanner.text import one_line
 from scanner.verdict import probabilities
 
+DEFAULT_BATCH = 16
 Device = Literal["auto", "cuda", "cpu"]
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -32,14 +34,22 @@ _CUDA_REMEDY = (
 class Detector:
     """A bundle's encoder and classifier on one device.
 
+    On the CPU pictures are computed one by one, each on one core, as many at the same time as
+    threads call `score()` (`streams` of them use all cores). That is as fast as larger batches
+    on several cores together, which wait for the slowest of them, and no core that decodes is
+    waited for. On CUDA they are computed `cuda_batch` at a time.
+
     `device` is "cuda" or "cpu", as it really runs: CUDA counts only after a batch has gone
     through it. `note` says in one line why a CUDA that is present was not used.
     """
 
-    def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
+    def __init__(
+        self, bundle: Bundle, device: Device = "auto", *, cuda_batch: int = DEFAULT_BATCH
+    ) -> None:
         self.bundle = bundle
         self._remaker: Remaker | None = None
         self._remaker_lock = threading.Lock()
+        self._cuda_batch = cuda_batch
         self.note: str | None = None
         self.device = "cpu"
         if device != "cpu":
@@ -48,6 +58,12 @@ class Detector:
             self._load(_CPU)
             self._probe()
 
+    @property
+    def streams(self) -> int:
+        """How many threads may score at the same time, to use all of the device."""
+        # On CUDA the second prepares its batch while the first one's is computed.
+        return 2 if self.device == "cuda" else default_workers()
+
     def score(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """float32 [B, V, 3, S, S] -> calibrated P(fake), float64 [B]."""
         return probabilities(self.logits(batch), self.bundle.temperature)
@@ -55,9 +71,19 @@ class Detector:
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """float32 [B, V, 3, S, S] -> uncalibrated logit, float64 [B], mean over the views."""
         count, views = batch.shape[:2]
-        features = self.features(batch.reshape(count * views, *batch.shape[2:]))
-        (logit,) = self._classifier.run(None, {self._classifier_input: features})
-        per_view = np.asarray(logit, np.float64).reshape(count, views)
+        # One shape for all, the tail padded: kernels differ with the number of rows, in the
+        # last bits, and a picture's score must not hang on what else is scanned.
+        shape = 1 if self.device == "cpu" else self._cuda_batch
+        per_view = np.empty((count, views))
+        for start in range(0, count, shape):
+            some = batch[start : start + shape]
+            pixels = some.reshape(len(some) * views, *batch.shape[2:])
+            if len(some) < shape:
+                pad = np.zeros(((shape - len(some)) * views, *pixels.shape[1:]), np.float32)
+                pixels = np.concatenate([pixels, pad])
+            features = self.features(pixels)
+            (logit,) = self._classifier.run(None, {self._classifier_input: features})
+            per_view[start : start + shape] = np.reshape(logit, (-1, views))[: len(some)]
         if not np.isfinite(per_view).all():
             raise ImgscanError(
                 f"{self.bundle.path}: the model answered with a value that is not a number on "
@@ -146,8 +172,8 @@ def _session(bundle: Bundle, name: str, provider: str) -> Any:
     # other files would be looked for in the working directory. There are none in this one.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry(_EXTERNAL_FOLDER, os.devnull)
-    # Idle inference threads would spin on the cores that decode.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Each thread that scores computes on its own core; see Detector.
+    options.intra_op_num_threads = 1
     providers = [provider] if provider == _CPU else [provider, _CPU]
     graph = bundle.graph(name)
     try:

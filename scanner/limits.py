@@ -1,7 +1,8 @@
-"""What decoding one file may cost at most."""
+"""What one file may cost before it is given up, and how many processes decode."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 
@@ -24,3 +25,46 @@ class DecodeLimits:
 
 
 DEFAULT_LIMITS = DecodeLimits()
+
+DEFAULT_TIMEOUT_S = 60.0
+# Room for three copies of the largest picture, which transparency takes.
+_MOST_MEMORY_MB, _LEAST_MEMORY_MB = 4096, 512
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`workers` processes decode; the rest holds for each single file.
+
+    `timeout_s` is in seconds from when its decoding begins. `memory_mb` (MiB; None for no
+    limit) is what decoding may take beyond what the process had at its start; Linux alone
+    enforces it. `decode` is what is refused before it is decoded.
+    """
+
+    workers: int
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    memory_mb: int | None = None
+    decode: DecodeLimits = DEFAULT_LIMITS
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError("workers must be 1 or more")
+        if not self.timeout_s > 0:
+            raise ValueError("timeout_s must be above 0")
+        if self.memory_mb is not None and self.memory_mb < 1:
+            raise ValueError("memory_mb must be 1 or more")
+
+
+def default_workers() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_memory_mb(workers: int) -> int:
+    """What leaves room for all workers in the machine's memory, in 512..4096 MiB."""
+    try:
+        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    except (AttributeError, ValueError, OSError):  # a system that does not tell
+        return _MOST_MEMORY_MB
+    return max(_LEAST_MEMORY_MB, min(_MOST_MEMORY_MB, physical // workers))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 from PIL import Image
 
 from scanner.preprocess import PreprocessSpec
@@ -39,6 +41,7 @@ class BrightnessScorer:
     batches: list[int] = field(default_factory=list)
     device: str = "cpu"
     note: str | None = None
+    streams: int = 1
 
     def score(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         assert batch.dtype == np.float32
@@ -71,3 +74,20 @@ def gradient(size: tuple[int, int]) -> Image.Image:
     rgb = np.zeros((height, width, 3), np.uint8)
     rgb[..., 0], rgb[..., 1] = x[None, :], y[:, None]
     return Image.fromarray(rgb)
+
+
+def all_gone(processes: list[psutil.Process], seconds: float) -> bool:
+    """Whether all of them end in time; one that is dead and waits to be reaped has ended."""
+
+    def alive(process: psutil.Process) -> bool:
+        try:
+            return bool(process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+    end = time.monotonic() + seconds
+    while any(alive(process) for process in processes):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True

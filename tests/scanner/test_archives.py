@@ -22,6 +22,7 @@ from scanner.archives import ArchiveLimits, MemberError, list_members, open_memb
 from scanner.bundle import Bundle
 from scanner.find import WalkCounts, WalkRules, find_images
 from scanner.images import decode
+from scanner.limits import Limits
 from scanner.scan import scan
 from scanner.spool import Spool
 from scanner.types import Extent, Failed, ImageRef, Pixels, Verdict
@@ -83,7 +84,7 @@ def test_pictures_in_archives_are_scanned_in_place(tmp_path: Path, kind: str) ->
     with Spool() as spool:
         refs = find_images([tmp_path], rules=ARCHIVES, spool=spool)
         results = []
-        for result in scan(refs, BrightnessScorer(), point=HALF, batch_size=2, workers=2):
+        for result in scan(refs, BrightnessScorer(), point=HALF, batch_size=2, limits=Limits(2)):
             spool.release(result.ref)
             results.append(result)
         assert all(result.ref.path == path for result in results)

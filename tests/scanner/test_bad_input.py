@@ -20,7 +20,7 @@ from PIL import Image, TiffImagePlugin
 from scanner import images, reading
 from scanner.find import WalkRules, find_images
 from scanner.images import decode
-from scanner.limits import DEFAULT_LIMITS, DecodeLimits
+from scanner.limits import DEFAULT_LIMITS, DecodeLimits, Limits
 from scanner.preprocess import PreprocessSpec
 from scanner.reading import Source
 from scanner.scan import scan
@@ -325,7 +325,9 @@ def test_a_folder_of_all_of_them_is_scanned_to_the_end(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/i_\xff\n\x1b[31m.png")).write_bytes(good)
     (tmp_path / "z.png").write_bytes(good)
     results = list(
-        scan(find_images([tmp_path]), BrightnessScorer(), point=HALF, batch_size=2, workers=2)
+        scan(
+            find_images([tmp_path]), BrightnessScorer(), point=HALF, batch_size=2, limits=Limits(2)
+        )
     )
     told = [
         (os.fsencode(r.ref.path.name), r.verdict if isinstance(r, Verdict) else r.reason)

@@ -12,8 +12,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
-from fakes import encoded, grey, save_grey
+from fakes import all_gone, encoded, grey, save_grey
 
 from scanner.bundle import Bundle
 from scanner.report.csv import COLUMNS
@@ -383,15 +384,12 @@ def test_a_closed_terminal_is_an_interruption(
 
 
 _STUCK = """
-import sys, time
+import functools, sys
+import hostile
 from scanner import scan
 from scanner.__main__ import main
 
-def stuck(*args):
-    print("reading", file=sys.stderr, flush=True)
-    time.sleep(120)  # like a disk that does not answer
-
-scan.decode = stuck
+scan.scan = functools.partial(scan.scan, decode=hostile.stuck)
 sys.exit(main())
 """
 
@@ -399,19 +397,20 @@ sys.exit(main())
 def test_a_file_that_is_still_being_read_does_not_hold_up_an_interruption(
     tmp_path: Path, tiny_bundle: Bundle
 ) -> None:
-    save_grey(tmp_path / "a.png", 250)
+    pictures = tmp_path / "pictures"
+    save_grey(pictures / "a.png", 250)
     report = tmp_path / "out.csv"
     report.write_text("older")
     options = ["--model", str(tiny_bundle.path), "--device", "cpu", "--report", str(report)]
     process = subprocess.Popen(
-        [sys.executable, "-c", _STUCK, *options, str(tmp_path)],
-        env=environment(),
+        [sys.executable, "-c", _STUCK, *options, str(pictures)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/scanner")])},
         stderr=subprocess.PIPE,
         text=True,
     )
     with process:
         assert process.stderr is not None
-        assert process.stderr.readline() == "reading\n"
+        worker = reading(pictures / "a.png")
         start = time.monotonic()
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
@@ -419,8 +418,19 @@ def test_a_file_that_is_still_being_read_does_not_hold_up_an_interruption(
         assert process.wait(30) == 130
     assert time.monotonic() - start < 10
     assert rest == "imgscan: interrupted\n"
+    assert all_gone([worker], seconds=2)
     assert report.read_text() == "older"  # which no row has come to replace
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "out.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "pictures"]
+
+
+def reading(path: Path) -> psutil.Process:
+    """The worker process that `hostile.stuck` holds at this file."""
+    told = Path(f"{path}.pid")
+    end = time.monotonic() + 60
+    while not (told.exists() and told.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return psutil.Process(int(told.read_text()))
 
 
 def test_a_killed_scan_leaves_its_rows_in_the_temporary_file(

@@ -1,0 +1,250 @@
+"""The worker processes as the scan sees them: work handed over, guilty files told from innocent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.context import BaseContext
+
+from pebble import ProcessExpired, ProcessPool
+
+from scanner import workers
+from scanner.errors import ImgscanError
+from scanner.text import one_line
+from scanner.types import Failed, ImageRef, Reason
+from scanner.workers import RECYCLED, Decoded, Setup
+
+# Of a chunk, no file is begun after this: so the last has its whole time too, and one that
+# hangs is noticed after its own time and not after that of all.
+_BEGIN_S = 2.0
+# Room for what is not decoding: a start of the workers on a slow disk, a stop.
+_GRACE_S = 60.0
+_STOP_S = 1.5
+_MOST_BREAKS = 3
+_TICK_S = 0.2
+
+
+def start_ahead() -> None:
+    """Begin to load, in a process of its own, what the workers are forked from.
+
+    That takes as long as loading the model does, and can go on beside it. Does nothing where
+    workers are spawned.
+    """
+    if _start_method() != "forkserver":
+        return
+    from multiprocessing import forkserver
+
+    multiprocessing.get_context("forkserver").set_forkserver_preload([workers.__name__])
+    # Ctrl-C goes to every process of the terminal, and Python ignores it only once it is up.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _start_method() -> str:
+    # Never a plain fork: onnxruntime has threads here, which a fork would leave half there. On
+    # macOS the frameworks under numpy do not survive a fork either, not even the server's.
+    if sys.platform != "darwin" and "forkserver" in multiprocessing.get_all_start_methods():
+        return "forkserver"
+    return "spawn"
+
+
+class Job:
+    """Files under way. `children` are those that were left over or are tried again."""
+
+    def __init__(self, refs: Sequence[ImageRef], *, alone: bool = False) -> None:
+        self.refs = refs
+        self.alone = alone
+        self.future: Future[list[Decoded]] | None = None
+        self.done: list[Decoded] | None = None
+        self.children: list[Job] = []
+
+
+class Decoders:
+    """A pool of worker processes in which a file can hurt nobody but itself.
+
+    A chunk that fails, because a worker died or its time was up, is tried again file by file;
+    a file that fails alone is a `Failed`. Processes start with the first job. Not thread-safe.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._timeout_s = setup.limits.timeout_s
+        self._begin_s = min(_BEGIN_S, self._timeout_s)
+        self._pool: ProcessPool | None = None
+        self._open: list[Job] = []  # handed over and not settled
+        self._breaks = 0  # of the pool, without a result in between
+        self._progress_at = time.monotonic()
+
+    def submit(self, refs: Sequence[ImageRef]) -> Job:
+        """Begin to decode `refs` when a worker is free."""
+        job = Job(refs)
+        self._send(job)
+        return job
+
+    def result(self, job: Job) -> list[Decoded]:
+        """One for each of the job's refs, in their order; waits for it.
+
+        Raises ImgscanError if worker processes cannot be started or do not answer.
+        """
+        self._settle_done()
+        self._progress_at = time.monotonic()  # what came before was not spent waiting
+        while job.done is None:
+            if job.future is not None:
+                # In short turns: Windows delivers no Ctrl-C to a thread that waits.
+                wait([job.future], timeout=_TICK_S)
+            self._settle_done()
+            limit = self._begin_s + self._timeout_s + _GRACE_S
+            if time.monotonic() - self._progress_at > limit:
+                self._stalled()
+        done = job.done
+        for child in job.children:
+            done = done + self.result(child)
+        return done
+
+    def close(self) -> None:
+        """End the workers, whatever they are at; waits no longer than 1.5 seconds."""
+        self._open.clear()
+        self._stop()
+
+    def _send(self, job: Job) -> None:
+        while True:
+            if self._pool is None:
+                self._pool = self._new_pool()
+            limit = self._timeout_s if job.alone else self._begin_s + self._timeout_s
+            try:
+                job.future = self._pool.schedule(
+                    workers.work, args=(job.refs, self._begin_s), timeout=limit
+                )
+            except RuntimeError:  # the pool has broken since
+                self._rebuild()
+                continue
+            self._open.append(job)
+            return
+
+    def _new_pool(self) -> ProcessPool:
+        start_ahead()
+        context: BaseContext = multiprocessing.get_context(_start_method())
+        return ProcessPool(
+            self._setup.limits.workers,
+            initializer=workers.start,
+            initargs=(self._setup,),
+            context=context,
+        )
+
+    def _settle_done(self) -> None:
+        """Take in every job that has ended, so that second tries begin at once."""
+        broken = False
+        for job in list(self._open):
+            # Taking in one may break the pool, and with it what is under way for the others.
+            if job not in self._open or job.future is None or not job.future.done():
+                continue
+            error = job.future.exception()
+            if isinstance(error, BrokenProcessPool):
+                broken = True  # nothing is known of this job; it stays open
+                continue
+            self._progress_at = time.monotonic()
+            self._open.remove(job)
+            if error is None:
+                self._breaks = 0
+                self._take(job, job.future.result())
+            elif isinstance(error, ProcessExpired) and error.exitcode == RECYCLED:
+                self._send(job)
+            else:
+                self._failed(job, error)
+        if broken or (self._pool is not None and not self._pool.active):
+            self._rebuild()
+
+    def _take(self, job: Job, done: list[Decoded]) -> None:
+        job.done = done
+        rest = job.refs[len(done) :]
+        if rest:
+            job.children = [Job(rest)]
+            self._send(job.children[0])
+
+    def _failed(self, job: Job, error: BaseException) -> None:
+        if job.alone:
+            reason, detail = _explain(error, self._timeout_s)
+            job.done = [Failed(ref, reason, detail) for ref in job.refs]
+            return
+        job.done = []
+        job.children = [Job([ref], alone=True) for ref in job.refs]
+        for child in job.children:
+            self._send(child)
+
+    def _stalled(self) -> None:
+        """No job has ended in longer than any may take: a worker that not even a kill ends.
+
+        So it is with a disk that does not answer. What was running is taken to have timed out.
+        """
+        running = [job for job in self._open if job.future is not None and job.future.running()]
+        self._open = [job for job in self._open if job not in running]
+        self._rebuild()
+        for job in running:
+            self._failed(job, TimeoutError())
+        self._progress_at = time.monotonic()
+
+    def _rebuild(self) -> None:
+        """Go on with new processes, and hand them what is open."""
+        self._breaks += 1
+        self._stop()
+        if self._breaks > _MOST_BREAKS:
+            raise ImgscanError(
+                f"the processes that decode ended or stalled {self._breaks} times in a row "
+                "without a result; try fewer --workers or a higher --memory-limit"
+            )
+        jobs, self._open = self._open, []
+        for job in jobs:
+            future = job.future
+            if (
+                future is not None
+                and future.done()
+                and not isinstance(future.exception(), BrokenProcessPool)
+            ):
+                self._open.append(job)  # to be settled as it is
+            else:
+                self._send(job)
+
+    def _stop(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        pool.stop()  # type: ignore[no-untyped-call]
+        # A worker that waits for a dead disk cannot be killed, and pebble would wait for it.
+        joining = threading.Thread(target=_join, args=(pool,), name="stop workers", daemon=True)
+        joining.start()
+        joining.join(_STOP_S)
+
+
+def _join(pool: ProcessPool) -> None:
+    with suppress(RuntimeError, OSError):  # nobody is left to be told
+        pool.join()
+
+
+def _explain(error: BaseException, timeout_s: float) -> tuple[Reason, str]:
+    if isinstance(error, TimeoutError):
+        return "timeout", f"it was not decoded within {timeout_s:g} s; --timeout allows more"
+    if isinstance(error, ProcessExpired):
+        return "crashed", f"its decoding ended the process: {_cause(error.exitcode)}"
+    return "crashed", f"its decoding failed: {type(error).__name__}: {one_line(error)}"
+
+
+def _cause(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    if name == "SIGKILL":  # as a rule by the system; the user may have, too
+        return "SIGKILL, as when the system runs out of memory; try fewer --workers"
+    return name

@@ -1,0 +1,296 @@
+"""One file's decoding costs no other file anything: real crashes, hangs and lost memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import hostile
+import psutil
+import pytest
+from fakes import HALF, SPEC, BrightnessScorer, all_gone, save_grey
+
+from scanner import decoders
+from scanner.decoders import Decoders
+from scanner.errors import ImgscanError
+from scanner.limits import DecodeLimits, Limits, default_memory_mb
+from scanner.scan import scan
+from scanner.types import Failed
+from scanner.workers import Setup, Squares
+
+ROOT = Path(__file__).parents[2]
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces it")
+
+
+def told(
+    tmp_path: Path, names: list[str], limits: Limits, batch_size: int = 4
+) -> list[tuple[str, str]]:
+    """(name, verdict or reason) of white pictures under these names, in this order."""
+    refs = [save_grey(tmp_path / f"{name}.png", 255) for name in names]
+    results = scan(
+        refs,
+        BrightnessScorer(),
+        point=HALF,
+        batch_size=batch_size,
+        limits=limits,
+        decode=hostile.decode,
+    )
+    return [(r.ref.path.stem, r.reason if isinstance(r, Failed) else r.verdict) for r in results]
+
+
+def good(*names: str) -> list[tuple[str, str]]:
+    return [(name, "fake") for name in names]
+
+
+@pytest.mark.parametrize("how", ["segfault", "abort", "killed", "exit"])
+def test_a_decoder_that_ends_its_process_costs_its_own_file_alone(tmp_path: Path, how: str) -> None:
+    # Past the first few, files travel in chunks: the guilty one has three innocent beside it.
+    names = [f"{i:02}" for i in range(8)]
+    names[6:6] = [how]
+    expected = good(*names)
+    expected[6] = (how, "crashed")
+    assert told(tmp_path, names, Limits(1)) == expected
+
+
+def test_every_file_may_crash(tmp_path: Path) -> None:
+    names = [f"segfault-{i}" for i in range(6)]
+    assert told(tmp_path, names, Limits(2)) == [(name, "crashed") for name in names]
+
+
+def test_a_hang_ends_with_its_own_time_and_the_slow_beside_it_keep_theirs(tmp_path: Path) -> None:
+    # Together they take longer than the limit, and none does alone.
+    names = ["a", "b", "slow-1", "slow-2", "hang", "slow-3", "slow-4", "slow-5", "slow-6", "c"]
+    start = time.monotonic()
+    results = told(tmp_path, names, Limits(1, timeout_s=1.0))
+    assert dict(results) == dict(good(*names)) | {"hang": "timeout"}
+    assert [name for name, _ in results] == names
+    assert time.monotonic() - start < 20
+
+
+def test_a_decoder_that_lets_no_python_run_is_stopped_all_the_same(tmp_path: Path) -> None:
+    assert told(tmp_path, ["a", "deaf", "b"], Limits(1, timeout_s=0.7)) == [
+        ("a", "fake"),
+        ("deaf", "timeout"),
+        ("b", "fake"),
+    ]
+
+
+@linux_only
+@pytest.mark.parametrize("how", ["eat", "eat_numpy"])
+def test_a_decoder_that_eats_memory_costs_its_own_file_alone(tmp_path: Path, how: str) -> None:
+    names = ["a", "b", "c", how, "d"]
+    expected = good(*names)
+    expected[3] = (how, "too_large")
+    assert told(tmp_path, names, Limits(1, memory_mb=512)) == expected
+
+
+@linux_only
+def test_memory_that_decoders_lose_is_not_charged_to_the_next_file(tmp_path: Path) -> None:
+    """150 MB lost a file would reach the limit of 512 at the fourth, were it not replaced."""
+    names = [f"lose-{i}" for i in range(7)]
+    assert told(tmp_path, names, Limits(1, memory_mb=512)) == good(*names)
+
+
+def test_what_a_decoder_raises_is_its_files_row(tmp_path: Path) -> None:
+    ref = save_grey(tmp_path / "raise.png", 0)
+    with closing_decoders(Limits(1)) as pool:
+        (failed,) = pool.result(pool.submit([ref]))
+    assert isinstance(failed, Failed)
+    assert failed.reason == "crashed"
+    assert failed.detail == "its decoding failed: ZeroDivisionError: a defect of the decoder"
+
+
+def test_the_row_says_how_it_ended_and_what_can_be_done(tmp_path: Path) -> None:
+    refs = [save_grey(tmp_path / f"{how}.png", 0) for how in ("segfault", "killed", "hang")]
+    with closing_decoders(Limits(3, timeout_s=0.5)) as pool:
+        details = [r.detail for r in pool.result(pool.submit(refs)) if isinstance(r, Failed)]
+    assert details == [
+        "its decoding ended the process: SIGSEGV",
+        "its decoding ended the process: SIGKILL, as when the system runs out of memory; "
+        "try fewer --workers",
+        "it was not decoded within 0.5 s; --timeout allows more",
+    ]
+
+
+def test_more_pixels_are_refused_and_allowed_by_the_limit(tmp_path: Path) -> None:
+    ref = save_grey(tmp_path / "a.png", 0, (100, 90))
+    with closing_decoders(Limits(1, decode=DecodeLimits(max_pixels=8_000))) as pool:
+        (failed,) = pool.result(pool.submit([ref]))
+    assert isinstance(failed, Failed)
+    assert failed.reason == "too_large"
+    assert "limit of 8,000" in failed.detail
+    assert "--max-pixels" in failed.detail
+    with closing_decoders(Limits(1, decode=DecodeLimits(max_pixels=9_000))) as pool:
+        assert isinstance(pool.result(pool.submit([ref]))[0], Squares)
+
+
+def test_squares_travel_as_bytes(tmp_path: Path) -> None:
+    ref = save_grey(tmp_path / "a.png", 200)
+    with closing_decoders(Limits(1)) as pool:
+        (squares,) = pool.result(pool.submit([ref]))
+    assert isinstance(squares, Squares)
+    assert squares.squares.dtype == "uint8"
+    assert squares.squares.shape == (2, 32, 32, 3)
+    assert (squares.ref, squares.facts.width) == (ref, 40)
+
+
+# --- processes that cannot be had, or do not answer ---
+
+
+def test_workers_that_cannot_start_end_the_scan_with_a_line(tmp_path: Path) -> None:
+    refs = [save_grey(tmp_path / f"{i}.png", 0) for i in range(5)]
+    results = scan(
+        refs,
+        BrightnessScorer(),
+        point=HALF,
+        batch_size=4,
+        limits=Limits(2),
+        decode=Unloadable(),  # type: ignore[arg-type]
+    )
+    start = time.monotonic()
+    with pytest.raises(ImgscanError, match="processes that decode ended or stalled"):
+        list(results)
+    assert time.monotonic() - start < 30
+
+
+class Unloadable:
+    """Pickles well, and ends the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return os._exit, (1,)
+
+
+def test_idle_workers_that_are_killed_are_replaced(tmp_path: Path) -> None:
+    refs = [save_grey(tmp_path / f"{i}.png", 0) for i in range(3)]
+    with closing_decoders(Limits(2)) as pool:
+        for _ in range(3):
+            assert isinstance(pool.result(pool.submit(refs))[2], Squares)
+            for worker in worker_processes():
+                worker.kill()
+            time.sleep(0.3)
+
+
+def test_a_pool_that_does_not_answer_is_replaced_and_its_files_have_timed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a worker waits for a dead disk, and not even a kill ends it."""
+    refs = [save_grey(tmp_path / f"{name}.png", 0) for name in ("a", "hang", "b")]
+    monkeypatch.setattr(decoders, "_GRACE_S", -0.3)  # sooner than pebble's own time limit
+    with closing_decoders(Limits(1, timeout_s=1.5)) as pool:
+        results = pool.result(pool.submit(refs))
+    reasons = [r.reason if isinstance(r, Failed) else "" for r in results]
+    assert reasons == ["", "timeout", ""]
+
+
+# --- nothing is left behind ---
+
+
+def test_no_process_outlives_the_scan(tmp_path: Path) -> None:
+    refs = [save_grey(tmp_path / f"{i}.png", 0) for i in range(4)]
+    results = scan(refs, BrightnessScorer(), point=HALF, batch_size=4, limits=Limits(2))
+    assert len(list(results)) == 4
+    assert worker_processes() == []
+
+
+def test_closing_ends_workers_whatever_they_are_at(tmp_path: Path) -> None:
+    refs = [save_grey(tmp_path / f"{name}.png", 0) for name in ("a", "deaf-1", "deaf-2", "b")]
+    results = scan(
+        refs, BrightnessScorer(), point=HALF, batch_size=1, limits=Limits(2), decode=hostile.decode
+    )
+    with closing_decoders(Limits(2)) as pool:
+        pool.submit(refs[1:2])
+        pool.submit(refs[2:3])
+        until(lambda: len(worker_processes()) == 2)
+        time.sleep(0.3)
+        start = time.monotonic()
+    assert time.monotonic() - start < 2
+    until(lambda: worker_processes() == [], seconds=2)
+    results.close()  # never begun: nothing to end
+
+
+_SCAN = """
+import sys
+from pathlib import Path
+import hostile
+from fakes import HALF, BrightnessScorer
+from scanner.find import find_images
+from scanner.limits import Limits
+from scanner.scan import scan
+
+refs = find_images([Path(sys.argv[1])])
+list(scan(refs, BrightnessScorer(), point=HALF, batch_size=1, limits=Limits(2),
+          decode=hostile.stuck))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_scan_that_is_killed_leaves_no_orphans(tmp_path: Path, number: signal.Signals) -> None:
+    """Though its workers are deep in a library that lets no Python run."""
+    for i in range(2):
+        save_grey(tmp_path / f"{i}.png", 0)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/scanner")])
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SCAN, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": path},
+        stderr=subprocess.DEVNULL,
+    )
+    pids = [tmp_path / f"{i}.png.pid" for i in range(2)]
+    until(lambda: all(pid.exists() and pid.read_text() for pid in pids))
+    children = [psutil.Process(int(pid.read_text())) for pid in pids]
+    process.send_signal(number)
+    process.wait(10)
+    assert all_gone(children, seconds=2)
+
+
+# --- what the limits are by themselves ---
+
+
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"timeout_s": 0}, {"memory_mb": 0}])
+def test_limits_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Limits(**({"workers": 1} | wrong))  # type: ignore[arg-type]
+
+
+def test_by_default_all_workers_fit_into_the_machine() -> None:
+    physical = psutil.virtual_memory().total // 2**20
+    assert default_memory_mb(1) == min(4096, physical)
+    for count in (2, 8, 1000):
+        assert 512 <= default_memory_mb(count) <= max(512, physical // count + 1)
+
+
+# --- helpers ---
+
+
+class closing_decoders:  # noqa: N801 - used like contextlib.closing
+    def __init__(self, limits: Limits) -> None:
+        self._pool = Decoders(Setup(SPEC, limits, None, hostile.decode))
+
+    def __enter__(self) -> Decoders:
+        return self._pool
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.close()
+
+
+def worker_processes() -> list[psutil.Process]:
+    """Of this process's pools: what the fork server has started and is still there."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            parents = [p for p in process.parents() if "forkserver" in " ".join(p.cmdline())]
+            if parents and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def until(condition: object, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.02)
