@@ -19,6 +19,7 @@ import click
 from scanner import __version__
 from scanner.commands import named_command
 from scanner.errors import ImgscanError, UsageError
+from scanner.options.journal import JournalOptions, journal_options
 from scanner.options.limits import limit_options
 from scanner.options.walk import WalkOptions, walk_options
 from scanner.text import printable
@@ -98,6 +99,7 @@ class _PathType(click.Path):
     help="List at most the N surest suspects; 0 for none.",
 )
 @walk_options
+@journal_options
 @click.option("--quiet", "-q", is_flag=True, help="Print only errors.")
 @click.option(
     "--exit-zero", is_flag=True, help="Exit with 0 whenever the scan ran to its end (for scripts)."
@@ -116,6 +118,7 @@ def imgscan(
     quiet: bool,
     exit_zero: bool,
     walk: WalkOptions,
+    remember: JournalOptions,
 ) -> int:
     """Tell AI-generated pictures from real ones in files and folders."""
     if not paths and walk.files_from is None:
@@ -130,6 +133,7 @@ def imgscan(
     from scanner.decoders import start_ahead
     from scanner.find import WalkCounts, find_all
     from scanner.interrupts import Interrupts
+    from scanner.journal import NoSession, Session, open_session, pipeline_of
     from scanner.report import check_format, open_report
     from scanner.scan import scan
     from scanner.spool import Spool
@@ -144,12 +148,28 @@ def imgscan(
     bundle = read_bundle(model or default_bundle_path())
     point = verdict.operating_point(bundle, name=operating_point, threshold=threshold)
     model_name = f"{bundle.name}@{bundle.digest}"
+    journal: Session | NoSession = NoSession()
+    if remember.use:
+        journal = open_session(
+            remember.path,
+            pipeline_of(bundle, limits.decode),
+            paths,
+            point,
+            # A list that comes through a pipe may be another the next time.
+            selection=repr(walk) if walk.repeatable else None,
+            renew=remember.rescan,
+            tell=_complain,
+        )
     tally = Tally(keep_suspects=0 if quiet else top, keep_failures=_SHOWN_FAILURES)
     progress = ScanProgress(paths, walk, shown=sys.stderr.isatty() and not quiet)
     interrupted = False
-    with Interrupts() as interrupts, spool:
+    with Interrupts() as interrupts, spool, journal:
         try:
-            with nullcontext() if report is None else open_report(report, model_name) as rows:
+            with (
+                nullcontext()
+                if report is None
+                else open_report(report, model_name, journal.review_of) as rows
+            ):
                 start_ahead()
                 from scanner.detector import Detector
 
@@ -162,6 +182,7 @@ def imgscan(
                     point=point,
                     batch_size=batch_size,
                     limits=limits,
+                    memory=None if isinstance(journal, NoSession) else journal,
                 )
                 try:
                     with progress, closing(results):
@@ -169,11 +190,13 @@ def imgscan(
                             with interrupts.held():
                                 if rows is not None:
                                     rows.write(result)
+                                journal.record(result)
                                 tally.add(result)
                                 spool.release(result.ref)
                                 progress.update(tally)
                 finally:
                     interrupts.no_more()
+                journal.finish()
         except KeyboardInterrupt:
             interrupted = True
     if interrupted:
@@ -192,6 +215,7 @@ def imgscan(
                     device=detector.device,
                     model=model_name,
                     point=point,
+                    known=journal.known,
                     left_out=counts.describe(),
                     report=report,
                     interrupted=interrupted,

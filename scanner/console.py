@@ -122,6 +122,7 @@ def show_summary(
     device: str,
     model: str,
     point: OperatingPoint,
+    known: int = 0,
     left_out: str,
     report: Path | None,
     interrupted: bool,
@@ -137,6 +138,8 @@ def show_summary(
     ]
     if tally.unsure:
         rows.append(("Unsure", f"{tally.unsure:,}: the model withholds its verdict; look yourself"))
+    if known:
+        rows.append(("Known", f"{known:,} of {tally.scanned:,} known from earlier scans"))
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.reasons.most_common())
     rows.append(("Failed", f"{tally.failed:,}" + (f" ({reasons})" if reasons else "")))
     for failed in tally.first_failed:

@@ -11,7 +11,7 @@ from scanner.journal.pages import FolderCount, Query, Row, Sort
 from scanner.journal.pipeline import Pipeline, pipeline_of
 from scanner.journal.reviews import Asked, Decision, Review, ReviewEvent
 from scanner.journal.scans import ScanInfo, ScanRecorder
-from scanner.journal.session import Session, open_session
+from scanner.journal.session import NoSession, Session, open_session
 from scanner.journal.store import Journal, default_journal_path, open_default_journal
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "JournalContents",
     "JournalError",
     "JournalMemory",
+    "NoSession",
     "Pipeline",
     "Query",
     "Review",

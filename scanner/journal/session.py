@@ -111,6 +111,29 @@ class Session:
             return otherwise
 
 
+class NoSession:
+    """What a scan without a journal has in a `Session`'s place: nothing known, nothing kept."""
+
+    known = 0
+    scan_id = None
+
+    def record(self, result: Verdict | Failed) -> None:
+        """Nothing."""
+
+    def review_of(self, sha256: str) -> Review | None:
+        """None."""
+        return None
+
+    def finish(self) -> None:
+        """Nothing."""
+
+    def __enter__(self) -> NoSession:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing."""
+
+
 def open_session(
     named: Path | None,
     pipeline: Pipeline,
@@ -120,27 +143,26 @@ def open_session(
     selection: str | None = "",
     renew: bool = False,
     tell: Tell,
-) -> Session | None:
+) -> Session | NoSession:
     """The session with the journal at `named`; with None, at the default place.
 
     Trouble with a journal that was asked for by name is a JournalError. The default one the scan
-    can do without: `tell` is called, and None is the answer if it cannot be opened at all.
+    can do without: `tell` is called, and the answer is a NoSession if it cannot be opened at all.
     """
-    if named is not None:
-        journal = Journal(named)
+
+    def begin(journal: Journal, tell: Tell | None) -> Session:
         try:
-            return Session(journal, pipeline, roots, point, selection=selection, renew=renew)
+            return Session(
+                journal, pipeline, roots, point, selection=selection, renew=renew, tell=tell
+            )
         except BaseException:
             journal.close()
             raise
+
+    if named is not None:
+        return begin(Journal(named), None)
     try:
-        journal = open_default_journal()
+        return begin(open_default_journal(), tell)
     except JournalError as error:
         tell(f"{error}; the scan goes on without the journal")
-        return None
-    try:
-        return Session(journal, pipeline, roots, point, selection=selection, renew=renew, tell=tell)
-    except JournalError as error:
-        journal.close()
-        tell(f"{error}; the scan goes on without the journal")
-        return None
+        return NoSession()

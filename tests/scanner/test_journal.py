@@ -22,6 +22,7 @@ from scanner.journal import (
     JournalContents,
     JournalError,
     JournalMemory,
+    NoSession,
     Pipeline,
     cells,
     open_session,
@@ -598,11 +599,13 @@ def test_a_default_journal_that_cannot_be_opened_is_told_and_done_without(
 ) -> None:
     told: list[str] = []
     default_place.parent.parent.write_bytes(b"a file where the folder should be")
-    assert open_session(None, PIPELINE, [tmp_path], HALF, tell=told.append) is None
+    session = open_session(None, PIPELINE, [tmp_path], HALF, tell=told.append)
+    assert isinstance(session, NoSession)
     default_place.parent.parent.unlink()
     default_place.parent.mkdir(parents=True)
     default_place.write_bytes(b"no journal" * 1000)
-    assert open_session(None, PIPELINE, [tmp_path], HALF, tell=told.append) is None
+    session = open_session(None, PIPELINE, [tmp_path], HALF, tell=told.append)
+    assert isinstance(session, NoSession)
     assert len(told) == 2
     assert "cannot be made" in told[0]
     assert "is damaged, or no journal" in told[1]

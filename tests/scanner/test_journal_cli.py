@@ -1,0 +1,161 @@
+"""`imgscan` with a journal, as it is run."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+from pathlib import Path
+
+import pytest
+from fakes import save_grey
+
+from benchmarks.kill_resume import kill_and_resume, make_pictures, whole_scan
+from scanner.bundle import Bundle
+from scanner.cli import run
+from scanner.journal import Journal
+
+LONG_AGO_S = 1_600_000_000
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    folder = tmp_path / "pictures"
+    for level in (10, 100, 150, 250):
+        ref = save_grey(folder / f"{level}.png", level)
+        os.utime(ref.path, (LONG_AGO_S, LONG_AGO_S))
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    os.utime(folder / "bad.jpg", (LONG_AGO_S, LONG_AGO_S))
+    return folder
+
+
+@pytest.fixture
+def scan(tmp_path, tiny_bundle: Bundle, pictures):
+    def scanned(*options: str, code: int = 2, folder: Path = pictures) -> list[dict[str, str]]:
+        report = tmp_path / "report.csv"
+        args = [str(folder), "--model", str(tiny_bundle.path), "--device", "cpu"]
+        journal = [] if "--no-journal" in options else ["--journal", str(tmp_path / "j.sqlite")]
+        assert run([*args, *journal, "--report", str(report), *options]) == code
+        with report.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    return scanned
+
+
+@pytest.fixture
+def no_files_are_read(monkeypatch):
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a file was to be decoded or scored")
+
+    def begin() -> None:
+        monkeypatch.setattr("scanner.decoders.Decoders.submit", refuse)
+        monkeypatch.setattr("scanner.detector.Detector.score", refuse)
+
+    return begin
+
+
+def test_an_unchanged_folder_is_reported_again_without_reading_its_files(
+    scan, no_files_are_read, capsys
+) -> None:
+    first = scan()
+    assert "from earlier scans" not in capsys.readouterr().out
+    no_files_are_read()
+    assert scan() == first
+    assert "5 of 5 known from earlier scans" in capsys.readouterr().out
+
+
+def test_a_changed_threshold_is_applied_without_inference(scan, no_files_are_read) -> None:
+    before = scan()
+    no_files_are_read()
+    after = scan("--threshold", "0.999")
+    assert [row["p_fake"] for row in after] == [row["p_fake"] for row in before]
+    assert [row["verdict"] for row in before].count("fake") == 2
+    assert [row["verdict"] for row in after].count("fake") == 0
+    assert [row["operating_point"] for row in scan("--operating-point", "best_f1")].count(
+        "best_f1"
+    ) == 4
+
+
+def test_rescan_reads_what_is_known_and_no_journal_knows_nothing(scan, capsys) -> None:
+    first = scan()
+    for option in ("--rescan", "--no-journal"):
+        capsys.readouterr()
+        assert scan(option) == first
+        assert "from earlier scans" not in capsys.readouterr().out
+    scan()
+    assert "5 of 5 known" in capsys.readouterr().out
+
+
+def test_moved_pictures_are_known_by_their_content(scan, pictures, tmp_path, monkeypatch) -> None:
+    first = scan()
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a picture was to be scored")
+
+    monkeypatch.setattr("scanner.detector.Detector.score", refuse)
+    moved = pictures.rename(tmp_path / "moved")
+    second = scan(folder=moved)
+    assert [{**row, "path": ""} for row in second] == [{**row, "path": ""} for row in first]
+
+
+def test_reviews_are_in_the_report(scan, tmp_path) -> None:
+    row = scan()[0]
+    with Journal(tmp_path / "j.sqlite") as journal:
+        (info,) = journal.scans()
+        listed = journal.pages.page(info.id)[0]
+        journal.reviews.set(
+            listed.ref, listed.facts.sha256, "unsure", reviewer="ann", note="ask Bob"
+        )
+    assert scan()[0] == {**row, "review": "unsure", "review_note": "ask Bob"}
+
+
+def test_a_named_journal_that_is_none_stops_the_scan_before_its_report(
+    tmp_path, pictures, tiny_bundle, capsys
+) -> None:
+    bad = tmp_path / "bad.sqlite"
+    bad.write_bytes(b"not a database" * 100)
+    args = [str(pictures), "--model", str(tiny_bundle.path), "--report", str(tmp_path / "r.csv")]
+    assert run([*args, "--journal", str(bad)]) == 3
+    assert "is damaged, or no journal; move it away" in capsys.readouterr().err
+    assert not list(tmp_path.glob("r.csv*"))
+
+
+def test_a_default_journal_that_is_none_is_told_and_the_scan_goes_on(
+    tmp_path, pictures, tiny_bundle, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr("platformdirs.user_data_dir", lambda *names, **options: tmp_path / "data")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "journal.sqlite").write_bytes(b"not a database" * 100)
+    assert run([str(pictures), "--model", str(tiny_bundle.path)]) == 2
+    out, err = capsys.readouterr()
+    assert "the scan goes on without the journal" in err
+    assert "Scanned  5" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--journal", ""], "--journal is empty"),
+        (["--journal", "j", "--no-journal"], "exclude each other"),
+        (["--rescan", "--no-journal"], "there is none"),
+    ],
+)
+def test_options_that_make_no_sense_together_are_refused(options, said, capsys) -> None:
+    assert run([".", *options]) == 3
+    assert said in capsys.readouterr().err
+
+
+def test_a_scan_killed_at_any_moment_and_resumed_reports_as_one_that_was_not(
+    tmp_path, tiny_bundle
+) -> None:
+    """`python -m benchmarks.kill_resume` does more of it, with more files."""
+    pictures = tmp_path / "pictures"
+    make_pictures(pictures, 200, 0)
+    expected, seconds = whole_scan(pictures, tmp_path, tiny_bundle.path)
+    assert expected.count(b"\r\n") == 201
+    rng = random.Random(1)
+    for n in range(3):
+        moment = rng.uniform(0.3 * seconds, seconds)
+        kill = kill_and_resume(pictures, tmp_path / str(n), tiny_bundle.path, moment, expected)
+        assert kill.equal, kill
+        assert kill.recalled >= kill.kept, kill
