@@ -2,10 +2,10 @@
 
     python -m benchmarks.fuzz --files 20000 --save offenders
 
-Seeded: file number N is the same on every machine with the same Pillow. Each is decoded by
-`scanner.images.decode()` in a process of its own limits (time, address space), as a scan does. An
-offender is a file that ends its process, exceeds its time, raises, or gives a reason that is not on
-the closed list. Exits with 1 if there are any.
+Seeded: file number N is the same on every machine with the same Pillow. The files go through
+`scanner.scan.scan()` with its worker processes and their limits. An offender is a file that ended
+its worker or exceeded its time (for a scan a failed row, here worth a look), or whose reason is not
+on the closed list. Exits with 1 if there are any, or a file without a result.
 """
 
 from __future__ import annotations
@@ -15,30 +15,33 @@ import random
 import sys
 import tempfile
 import time
-import warnings
 from collections import Counter
-from concurrent.futures import TimeoutError as TimedOut
-from multiprocessing import get_context
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import click
-from pebble import ProcessExpired, ProcessPool
+import numpy as np
+import numpy.typing as npt
 
 from benchmarks.seeds import seeds
+from scanner.limits import Limits
 from scanner.preprocess import PreprocessSpec
-from scanner.types import Failed, ImageRef, Reason
+from scanner.scan import scan
+from scanner.types import Failed, ImageRef, Reason, Verdict
+from scanner.verdict import OperatingPoint
 
 _SPEC = PreprocessSpec(size=32)
 _REASONS = frozenset(get_args(Reason))
-_seeds: list[tuple[str, bytes]] = []
-_folder = ""
+_SEEDS = seeds()
 
 
 def damaged(number: int, run: int) -> tuple[str, bytes]:
     """The format of the file that was damaged, and what became of it."""
     rng = random.Random(f"{run}/{number}")
-    kind, content = _seeds[number % len(_seeds)]
+    kind, content = _SEEDS[number % len(_SEEDS)]
     data = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         if data:
@@ -67,7 +70,7 @@ def _length(rng: random.Random, data: bytearray) -> None:
     """Where a length or count may stand: numbers that are too large, too small, or just off."""
     size = rng.choice((2, 4, 4, 8))
     at = rng.randrange(max(1, min(len(data), rng.choice((64, 512, len(data)))) - size))
-    order = rng.choice(("big", "little"))
+    order: Literal["big", "little"] = rng.choice(("big", "little"))
     was = int.from_bytes(data[at : at + size], order)
     top = 1 << (8 * size)
     new = rng.choice((0, 1, top - 1, top // 2, top // 2 - 1, was + 1, was - 1, was * 2, len(data)))
@@ -75,7 +78,7 @@ def _length(rng: random.Random, data: bytearray) -> None:
 
 
 def _splice(rng: random.Random, data: bytearray) -> None:
-    other = rng.choice(_seeds)[1]
+    other = rng.choice(_SEEDS)[1]
     start = rng.randrange(len(other))
     at = rng.randrange(len(data))
     data[at : at + rng.choice((0, 16, 999))] = other[start : start + rng.choice((16, 999, 1 << 16))]
@@ -84,38 +87,26 @@ def _splice(rng: random.Random, data: bytearray) -> None:
 _DAMAGES = (_cut, _flip, _flip, _duplicate, _length, _length, _splice)
 
 
-def _start(memory_mb: int, folder: str, found: list[tuple[str, bytes]]) -> None:
-    global _seeds, _folder
-    _seeds, _folder = found, folder
-    warnings.simplefilter("ignore")
-    null = os.open(os.devnull, os.O_WRONLY)  # the C libraries' remarks
-    os.dup2(null, 2)
-    import scanner.images  # noqa: F401 - before the limit, which is on what comes on top
-
-    if sys.platform == "linux":
-        import resource
-
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + memory_mb * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+@dataclass(frozen=True)
+class _Bundle:
+    spec: PreprocessSpec = _SPEC
 
 
-def _decode(job: tuple[int, int]) -> tuple[str, str]:
-    """(format, outcome)."""
-    from scanner.images import decode
-    from scanner.preprocess import prepare
+class _Scorer:
+    """Fast, and of no importance: what is looked at is what comes before it."""
 
-    number, run = job
-    kind, data = damaged(number, run)
-    path = Path(_folder) / f"{os.getpid()}.bin"
-    path.write_bytes(data)
-    result = decode(ImageRef(path), _SPEC)
+    bundle = _Bundle()
+    streams = 1
+
+    def score(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        return batch.astype(np.float64).mean(axis=(1, 2, 3, 4)).clip(0, 1)
+
+
+def _outcome(result: Verdict | Failed) -> str:
     if isinstance(result, Failed):
-        if result.reason not in _REASONS or not result.detail.isprintable():
-            return kind, f"BAD {result!r}"
-        return kind, result.reason
-    prepare(result.rgb, _SPEC, result.box)
-    return kind, "scored in part" if "truncated" in result.facts.notes else "scored"
+        good = result.reason in _REASONS and result.detail.isprintable()
+        return result.reason if good else "BAD"
+    return "scored in part" if "truncated" in result.facts.notes else "scored"
 
 
 @click.command()
@@ -124,51 +115,49 @@ def _decode(job: tuple[int, int]) -> tuple[str, str]:
 @click.option("--run", default=0, show_default=True, help="Another number, other files.")
 @click.option("--workers", default=os.cpu_count() or 1, type=click.IntRange(min=1))
 @click.option("--timeout", default=20.0, show_default=True, help="Seconds for each file.")
-@click.option("--memory", default=1024, show_default=True, help="MiB for each process.")
+@click.option("--memory", default=1024, show_default=True, help="MiB for each file.")
 @click.option("--save", type=click.Path(path_type=Path), help="A folder for the offenders.")
 def main(
     files: int, first: int, run: int, workers: int, timeout: float, memory: int, save: Path | None
 ) -> None:
     """Print format x outcome, and each offender's number."""
-    global _seeds
-    _seeds = seeds()
-    began = time.monotonic()
-    jobs = [(number, run) for number in range(first, first + files)]
     table: Counter[tuple[str, str]] = Counter()
     offenders: list[tuple[int, str]] = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ProcessPool(
-            workers,
-            context=get_context("spawn"),
-            initializer=_start,
-            initargs=(memory, folder, _seeds),
-        ) as pool,
-    ):
-        results = pool.map(_decode, jobs, timeout=timeout).result()
-        for number, _ in jobs:
-            kind = _seeds[number % len(_seeds)][0]
-            try:
-                kind, outcome = next(results)
-            except TimedOut:
-                outcome = "TIMEOUT"
-            except ProcessExpired as error:
-                outcome = f"CRASH {error.exitcode}"
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
-                outcome = f"RAISED {type(error).__name__}"
-            if outcome.split()[0].isupper():
-                offenders.append((number, outcome))
-                outcome = outcome.split()[0]
-            table[kind, outcome] += 1
+    began = time.monotonic()
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)  # the C libraries' remarks
+    with tempfile.TemporaryDirectory() as folder:
+
+        def refs() -> Iterator[ImageRef]:
+            for number in range(first, first + files):
+                path = Path(folder) / f"{number}.bin"
+                path.write_bytes(damaged(number, run)[1])
+                yield ImageRef(path)
+
+        limits = Limits(workers, timeout_s=timeout, memory_mb=memory)
+        point = OperatingPoint("half", 0.5)
+        results = scan(refs(), _Scorer(), point=point, batch_size=16, limits=limits)
+        with closing(results):
+            for result in results:
+                number = int(result.ref.path.stem)
+                result.ref.path.unlink()
+                outcome = _outcome(result)
+                table[_SEEDS[number % len(_SEEDS)][0], outcome] += 1
+                if outcome in ("BAD", "crashed", "timeout"):
+                    offenders.append((number, outcome))
+    without = files - table.total()
     _print(table)
-    print(f"{files} files in {time.monotonic() - began:.0f} s, {len(offenders)} offenders")
+    seconds = time.monotonic() - began
+    print(
+        f"{files} files in {seconds:.0f} s, {len(offenders)} offenders, {without} without a result"
+    )
     for number, outcome in offenders:
         kind, data = damaged(number, run)
         print(f"  {number} {kind} {outcome}")
         if save is not None:
             save.mkdir(parents=True, exist_ok=True)
             (save / f"{run}-{number}.{kind.lower()}").write_bytes(data)
-    sys.exit(bool(offenders))
+    sys.exit(bool(offenders or without))
 
 
 def _print(table: Counter[tuple[str, str]]) -> None:
