@@ -190,6 +190,8 @@ def _decode(
                 facts = _facts(image, source, ref, facts)
                 try:
                     rgb, box = read(image, source, spec, limits)
+                    if kind == "HEIF":  # a damaged one's header may say anything of its size
+                        facts = _facts(image, source, ref, facts)
                     return Pixels(ref, rgb, facts, box)
                 except RefusedError:
                     raise

@@ -176,9 +176,11 @@ def _canon(stream: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
 def _boxes(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[int, int, bytes]]:
     """(start of the content, end, name) of the ISO base media boxes from `at` to `end`."""
     for _ in range(64):
+        if at + 8 > end:
+            return
         stream.seek(at)
         head = stream.read(16)
-        if at + 8 > end or len(head) < 8:
+        if len(head) < 8:
             return
         length, start = int.from_bytes(head[:4], "big"), at + 8
         if length == 1:

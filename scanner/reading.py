@@ -163,9 +163,12 @@ def read(image: Image.Image, source: Source, spec: PreprocessSpec, limits: Decod
     held = image.width * image.height if source.in_one_pass else width * height
     with one_large_at_a_time if held > _LARGE_PIXELS else nullcontext():
         rgb = to_rgb(image)
-        return _upright(
-            rgb, _orientation(image) or source.orientation, (width, height), scale, spec
-        )
+        if scale == 1:
+            # Damaged HEIF files, and icons, turn out to be of another size once decoded.
+            width, height = rgb.size
+            _check_size(width, height, limits)
+        orientation = _orientation(image) or source.orientation
+        return _upright(rgb, orientation, (width, height), scale, spec)
 
 
 def read_part(source: Source, spec: PreprocessSpec) -> tuple[_Rgb | None, float]:

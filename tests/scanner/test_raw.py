@@ -15,6 +15,7 @@ from benchmarks.raw_files import Tiff, raw_file, sensor_dng
 from scanner.formats import RAW_FORMATS
 from scanner.images import decode_stream
 from scanner.limits import DEFAULT_LIMITS, DecodeLimits
+from scanner.raw import find_preview
 from scanner.types import Failed, ImageRef, Pixels
 
 # Of damaged files; pytest replaces the filter of the command line.
@@ -153,3 +154,9 @@ def test_folders_that_lead_in_circles_or_nowhere_end(
         for where in (first, len(data) - 1, 0xFFFFFFFF):
             word = struct.pack(order + "I", where & 0xFFFFFFFF)
             assert result(data[:at] + word + data[at + 4 :]) is not None
+
+
+def test_a_box_of_more_bytes_than_there_are_numbers_for_is_the_last() -> None:
+    """Found by benchmarks.fuzz_parsers: a length of 64 bits led beyond what can be sought."""
+    data = raw_file("CR3", b"")[:28] + struct.pack(">I4sQ", 1, b"free", 2**64 - 1) + bytes(99)
+    assert find_preview(io.BytesIO(data), len(data), "CR3") is None
