@@ -107,11 +107,34 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
         "data": evaluation.data,
         "grey": evaluation.grey,
         "warnings": list(evaluation.warnings),
-        "runs": {result.run.name: _run_dict(result) for result in evaluation.runs},
+        "bootstrap": _bootstrap_dict(evaluation),
+        "runs": {result.run.name: _run_dict(result, evaluation) for result in evaluation.runs},
     }
 
 
-def _run_dict(result: RunResult) -> dict[str, Any]:
+def _bootstrap_dict(evaluation: Evaluation) -> dict[str, Any] | None:
+    found = evaluation.uncertainty
+    if found is None:
+        return None
+    return {
+        "draws": found.draws,
+        "seed": found.seed,
+        "differences": [
+            {
+                "tier": each.tier,
+                "from": each.one,
+                "to": each.other,
+                **{
+                    name: {"difference": value, "low": interval.low, "high": interval.high}
+                    for name, (value, interval) in each.figures.items()
+                },
+            }
+            for each in found.differences
+        ],
+    }
+
+
+def _run_dict(result: RunResult, evaluation: Evaluation) -> dict[str, Any]:
     run = result.run
     return {
         "folder": str(run.path),
@@ -121,17 +144,29 @@ def _run_dict(result: RunResult) -> dict[str, Any]:
         "operating_point": run.operating_point,
         "split": result.selection.split,
         "warnings": list(result.selection.warnings),
-        "tiers": {tier.tier.name: _tier_dict(tier) for tier in result.tiers},
+        "tiers": {tier.tier.name: _tier_dict(tier, run.name, evaluation) for tier in result.tiers},
     }
 
 
-def _tier_dict(tier: TierResult) -> dict[str, Any]:
+def _tier_dict(tier: TierResult, run: str, evaluation: Evaluation) -> dict[str, Any]:
+    found = evaluation.uncertainty
+    drawn = {
+        name: {
+            "intervals": {
+                figure: None if interval is None else [interval.low, interval.high]
+                for figure, interval in found.intervals[run, tier.tier.name, name].items()
+            }
+        }
+        for name in tier.figures
+        if found is not None
+    }
     return {
         "longest_side": tier.tier.longest or None,
         "jpeg_quality": tier.tier.quality or None,
         "reconstruction_error": tier.reconstruction_error,
         "thresholds": {
-            name: {**at, "sources": tier.sources[name]} for name, at in tier.figures.items()
+            name: {**at, **drawn.get(name, {}), "sources": tier.sources[name]}
+            for name, at in tier.figures.items()
         },
         "misclassified": [
             {

@@ -9,7 +9,13 @@ from typing import NamedTuple
 
 from scanner.text import printable
 from trainer.evaluate import Evaluation, RunResult, TierResult
-from trainer.tables import Table, source_table, summary_table
+from trainer.tables import (
+    Table,
+    difference_table,
+    interval_table,
+    source_table,
+    summary_table,
+)
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #d5d8dc; --pale: #f4f5f7; --dim: #5c636a;
@@ -74,6 +80,7 @@ def page(evaluation: Evaluation, drawings: Mapping[Key, Drawing]) -> str:
         "come from the run's validation data; nothing is fitted here. ECE and Brier are of the "
         "calibrated P(fake) and do not depend on a threshold.</p>",
         _tier_meanings(evaluation),
+        _intervals(evaluation),
         _overlays(drawings),
         "<h2>Generators and real sources</h2>",
         '<p class="dim">Accuracy on each source at the operating point, with a 95 % Wilson '
@@ -87,6 +94,30 @@ def page(evaluation: Evaluation, drawings: Mapping[Key, Drawing]) -> str:
         parts += [_run(result, tier, drawings) for tier in result.tiers]
     parts.append("</body></html>\n")
     return "\n".join(part for part in parts if part)
+
+
+def _intervals(evaluation: Evaluation) -> str:
+    if evaluation.uncertainty is None:
+        return ""
+    parts = [
+        "<h2>95 % intervals</h2>",
+        f'<p class="dim">At the operating point, from {evaluation.uncertainty.draws} draws of the '
+        "bootstrap (Efron, 1979) over groups of pictures, each class by itself. They say how far "
+        "other pictures of the same sources would move a figure, and nothing of another seed of "
+        "the fit.</p>",
+        _table(interval_table(evaluation), left=2),
+    ]
+    before, all_pairs = (difference_table(evaluation, every=every) for every in (False, True))
+    if all_pairs[1]:
+        parts += [
+            "<h3>Each run against the one before it</h3>",
+            '<p class="dim">On the same draws; * marks an interval that leaves out zero.</p>',
+            _table(before, left=3),
+        ]
+    if len(all_pairs[1]) > len(before[1]):
+        every = _table(all_pairs, left=3)
+        parts.append(f"<details><summary>every pair of runs</summary>{every}</details>")
+    return "\n".join(parts)
 
 
 def _run(result: RunResult, tier: TierResult, drawings: Mapping[Key, Drawing]) -> str:

@@ -10,7 +10,7 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 from scanner.text import printable
-from trainer.evaluate import RGB, Error
+from trainer.mistakes import RGB, Error
 
 _TILE, _GAP, _COLUMNS, _LINE = 168, 10, 6, 17
 _INK, _PALE, _WRONG = (34, 34, 34), (110, 110, 110), (176, 42, 55)

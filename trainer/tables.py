@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scanner.text import printable
+from trainer.bootstrap import Interval
 from trainer.evaluate import Evaluation
 
 THRESHOLD_NAMES = {"half": "0.5", "best_f1": "best F1", "youden": "Youden"}
@@ -41,6 +42,56 @@ def summary_table(evaluation: Evaluation) -> Table:
                     ]
                 )
     return header, rows
+
+
+_BOOTSTRAPPED = (
+    ("accuracy", "accuracy"), ("balanced", "balanced_accuracy"), ("AUC", "auc")
+)  # fmt: skip
+
+
+def interval_table(evaluation: Evaluation) -> Table:
+    """(header, rows): the figures of each run and tier at the operating point, with their 95 %
+    intervals by the bootstrap. No rows where none were drawn.
+    """
+    header = ["run", "tier", *(title for title, _ in _BOOTSTRAPPED)]
+    rows: list[list[str]] = []
+    if evaluation.uncertainty is None:
+        return header, rows
+    for result in evaluation.runs:
+        point = result.run.operating_point
+        for tier in result.tiers:
+            key = (result.run.name, tier.tier.name, point)
+            found = evaluation.uncertainty.intervals[key]
+            cells = []
+            for _, name in _BOOTSTRAPPED:
+                text, interval = number(tier.figures[point][name]), found[name]
+                if interval is not None:
+                    text += f" [{interval.low:.3f}, {interval.high:.3f}]"
+                cells.append(text)
+            rows.append([result.run.name, tier.tier.name, *cells])
+    return header, rows
+
+
+def difference_table(evaluation: Evaluation, *, every: bool) -> Table:
+    """(header, rows): how much better a run is than the one named before it, or with `every`
+    than each of those; `*` where the 95 % interval leaves out zero.
+    """
+    header = ["from", "to", "tier", *(title for title, _ in _BOOTSTRAPPED)]
+    rows: list[list[str]] = []
+    if evaluation.uncertainty is None:
+        return header, rows
+    for found in evaluation.uncertainty.differences:
+        if every or found.neighbours:
+            cells = [_moved(found.figures.get(name)) for _, name in _BOOTSTRAPPED]
+            rows.append([found.one, found.other, found.tier, *cells])
+    return header, rows
+
+
+def _moved(figure: tuple[float, Interval] | None) -> str:
+    if figure is None:
+        return "-"
+    value, (low, high) = figure[0], (figure[1].low, figure[1].high)
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]{'*' if low > 0 or high < 0 else ' '}"
 
 
 def source_table(evaluation: Evaluation, label: str) -> Table:
@@ -97,10 +148,17 @@ def as_text(evaluation: Evaluation) -> str:
     if evaluation.grey:
         parts.append("the pictures were scored in grey")
     parts.append("* the run's operating point, which the tables below use")
+    if evaluation.uncertainty is not None:
+        table = text_table(interval_table(evaluation), left=2)
+        parts.append(f"95 % intervals, bootstrap of {evaluation.uncertainty.draws} draws\n{table}")
+        between = difference_table(evaluation, every=False)
+        if between[1]:
+            title = "each run against the one before it; * the interval leaves out zero"
+            parts.append(f"{title}\n{text_table(between, left=3)}")
     for label in ("fake", "real"):
-        table = source_table(evaluation, label)
-        if table[1]:
-            parts.append(text_table(table, left=1))
+        of_sources = source_table(evaluation, label)
+        if of_sources[1]:
+            parts.append(text_table(of_sources, left=1))
     for result in evaluation.runs:
         for tier in result.tiers:
             title = f"{printable(result.run.name)}, {tier.tier.name}: classification report"

@@ -11,7 +11,9 @@ from tiny_runs import make_data, make_run
 
 from scanner.errors import UsageError
 from trainer.data import Sample, load_samples
-from trainer.evaluate import Evaluation, evaluate, most_confident_errors, open_runs
+from trainer.evaluate import Evaluation, evaluate
+from trainer.mistakes import most_confident_errors
+from trainer.runs import open_runs
 from trainer.selection import Selection
 from trainer.tables import as_text, source_table, summary_table
 from trainer.tiers import CLEAN, HARD, WEB

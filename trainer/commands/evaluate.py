@@ -15,7 +15,7 @@ from scanner.text import printable
 if TYPE_CHECKING:
     from trainer.data import Sample
     from trainer.decoded import DecodedPictures
-    from trainer.evaluate import Run
+    from trainer.runs import Run
     from trainer.selection import Selection
     from trainer.tiers import Tier
 
@@ -41,7 +41,15 @@ _path = click.Path(path_type=Path)
 @click.option("--grey", is_flag=True, help="Score a colour model on pictures without colour.")
 @click.option("--out", type=_path, help="Folder to write.  [default: RUN/evaluation, for one run]")
 @click.option("--limit", type=click.IntRange(1), help="At most this many pictures a source.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the draw that --limit makes.")
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(0),
+    default=1000,
+    help="Draws for 95 % intervals of figures and of differences between runs; 0: none.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, help="Of the draws of --limit and --bootstrap."
+)
 @click.option("--max-misclassified", type=click.IntRange(0), default=24, help="Of each sheet.")
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of PyTorch.")
@@ -64,6 +72,7 @@ def evaluate(
     grey: bool,
     out: Path | None,
     limit: int | None,
+    bootstrap: int,
     seed: int,
     max_misclassified: int,
     device: str,
@@ -91,9 +100,10 @@ def evaluate(
 
     from trainer.data import load_samples
     from trainer.decoded import DecodedPictures
-    from trainer.evaluate import choose_device, open_runs
+    from trainer.evaluate import choose_device
     from trainer.evaluate import evaluate as run_evaluate
     from trainer.evaluation_folder import check_target, write_evaluation
+    from trainer.runs import open_runs
     from trainer.tables import as_text
     from trainer.tiers import TIERS
 
@@ -129,6 +139,8 @@ def evaluate(
         warnings=skipped,
         on_progress=show,
         decoded=decoded,
+        bootstrap=bootstrap,
+        seed=seed,
     )
     if progress:
         click.echo("\r\x1b[K", nl=False, err=True)
@@ -175,7 +187,7 @@ def _readable(
     from dataclasses import replace
 
     from trainer.data import check_readable
-    from trainer.evaluate import judged_pictures
+    from trainer.runs import judged_pictures
 
     used = {s.key: s for _, selection in selected for s in selection.samples}
     if decoded is None:

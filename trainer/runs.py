@@ -1,0 +1,81 @@
+"""Finished fits, opened to be judged: the model, its thresholds, and what it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scanner.errors import UsageError
+from trainer.checkpoint import load_run
+from trainer.config import FitConfig
+from trainer.data import Sample
+from trainer.decoded import DecodedPictures
+from trainer.loader import Pictures
+from trainer.models import AutoencoderClassifier
+from trainer.selection import Seen, read_seen
+from trainer.tiers import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished fit. `thresholds` apply to P(fake) after `temperature` has divided the logit."""
+
+    name: str
+    path: Path
+    model: AutoencoderClassifier
+    config: FitConfig
+    seen: Seen
+    epoch: int
+    temperature: float
+    thresholds: Mapping[str, float]  # "half", "best_f1", "youden"
+    operating_point: str  # the one of them that a scan would use
+
+
+def open_runs(paths: Sequence[Path]) -> list[Run]:
+    """Load runs; folders of the same name are told apart by a number. Raises UsageError."""
+    runs: list[Run] = []
+    for path in paths:
+        base = path.resolve().name or "run"
+        taken = {run.name for run in runs}
+        numbered = (f"{base}-{i}" for i in range(2, len(paths) + 2))
+        name = base if base not in taken else next(n for n in numbered if n not in taken)
+        runs.append(_open_run(path, name))
+    return runs
+
+
+def _open_run(path: Path, name: str) -> Run:
+    model, config, result = load_run(path)
+    try:
+        thresholds = {k: float(result["thresholds"][k]) for k in ("best_f1", "youden")}
+        run = Run(
+            name=name,
+            path=path,
+            model=model,
+            config=config,
+            seen=read_seen(path),
+            epoch=int(result["epoch"]),
+            temperature=float(result["temperature"]),
+            thresholds={"half": 0.5, **thresholds},
+            operating_point=str(result.get("operating_point", "youden")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{path / 'result.json'}: no usable {error}; fit the run anew or restore the file"
+        ) from None
+    if run.operating_point not in run.thresholds or not run.temperature > 0:
+        raise UsageError(f"{path / 'result.json'}: unknown operating point, or no temperature")
+    return run
+
+
+def judged_pictures(
+    run: Run,
+    samples: Sequence[Sample],
+    tier: Tier,
+    *,
+    grey: bool = False,
+    decoded: DecodedPictures | None = None,
+) -> Pictures:
+    """`samples` as `run` is shown them under `tier`."""
+    spec = replace(run.model.spec, grey=grey or run.model.spec.grey)
+    return Pictures(samples, spec, change=tier, decode_side=tier.longest, decoded=decoded)
