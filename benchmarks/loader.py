@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,16 +22,19 @@ import torch
 
 from benchmarks.draft_decode import CAMERA, CONTENTS, jpeg, picture
 from trainer.allocator import keep_freed_memory
-from trainer.batches import Batch, maps_of
+from trainer.batches import Batch, FromCache, maps_of
 from trainer.config import FitConfig, load_config
-from trainer.data import Sample, load_samples
+from trainer.data import Sample, Splits, load_samples
 from trainer.decoded import DecodedPictures, fit_recipes
+from trainer.encoded import EncodedPictures
 from trainer.encoders import Encoded
 from trainer.loader import Pictures, eval_batches
 from trainer.losses import ClassificationLoss, ReconstructionLoss
 from trainer.models import AutoencoderClassifier
 
-PRESETS = ("conv-ae", "default")
+PRESETS = (
+    "conv-ae", "transfer-hybrid", "focal-optuna", "youden", "best", "grey", "cnn", "default"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,23 @@ def encoding_rate(config: FitConfig, device: torch.device) -> float:
     return _steady(32, encode, device)
 
 
+def encodings_rate(
+    config: FitConfig, samples: list[Sample], device: torch.device, folder: Path
+) -> float:
+    """Pictures per second out of the cache of a frozen encoder's answers, as epochs read them."""
+    config = replace(config, encoder_weights="none", workers=0, cached_draws=1)
+    many = [replace(s, key=f"{r}/{s.key}") for r in range(8) for s in samples]
+    model = AutoencoderClassifier(config)
+    encoded = EncodedPictures(folder, model, many, config, device)
+    splits = Splits(train=tuple(many), val=tuple(many[:2]), holdout=())
+    source = FromCache(model, splits, config, device, encoded)
+
+    def epoch() -> int:
+        return sum(len(batch.label) for batch in source.train(0))
+
+    return epoch() * _rate(1, epoch, at_least=1.0)
+
+
 def step_rate(config: FitConfig, device: torch.device) -> float:
     """Pictures per second of training steps; a frozen encoder's answers are given."""
     model = AutoencoderClassifier(replace(config, encoder_weights="none")).to(device)
@@ -103,7 +124,7 @@ def step_rate(config: FitConfig, device: torch.device) -> float:
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     classify = ClassificationLoss(config)
-    rebuild = ReconstructionLoss(config).to(device)
+    rebuild = ReconstructionLoss(config).to(device) if model.decoder is not None else None
     count = config.batch_size
     maps = maps_of(model, config, count)
     pixels = torch.rand(count, 3, config.size, config.size, device=device)
@@ -116,8 +137,9 @@ def step_rate(config: FitConfig, device: torch.device) -> float:
         few = Encoded(encoded.deepest[:maps], encoded.features)
         batch = Batch(few, model.target(pixels[:maps]), label)
         output = model.from_encoded(batch.encoded)
-        assert output.reconstruction is not None
-        loss = classify(output.logit, batch.label) + rebuild(output.reconstruction, batch.target)
+        loss = classify(output.logit, batch.label)
+        if rebuild is not None:
+            loss = loss + rebuild(output.reconstruction, batch.target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -157,6 +179,7 @@ _clock: Callable[[], float] = time.perf_counter
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--preset", nargs="+", default=PRESETS, choices=PRESETS)
     parser.add_argument("--pictures", type=int, default=24, help="files (default 24)")
     parser.add_argument("--rounds", type=int, default=4, help="draws of each (default 4)")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
@@ -173,23 +196,38 @@ def main() -> None:
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     unit = "second of one core" if asked.cpu else "second"
     print(f"{os.cpu_count()} cores, training step on {name}; pictures per {unit}\n")
-    print("| preset | workers | no cache | first pass | cached | MB each | encoding | step |")
-    print("|---|---|---|---|---|---|---|---|")
+    titles = ["preset", "workers", "no cache", "first pass", "cached", "MB each"]
+    titles += ["encoding", "encodings read", "step"]
+    print(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
     with tempfile.TemporaryDirectory() as folder:
         samples = make_pictures(Path(folder) / "pictures", asked.pictures, CAMERA)
-        for preset in PRESETS:
+        known: dict[tuple[int, str, bool, int], Loading] = {}  # presets load alike
+        for preset in asked.preset:
             config = load_config(preset)
-            encoding = encoding_rate(config, device) if config.cached_draws else None
-            step = step_rate(config, device)
+            if config.perceptual.startswith("lpips"):
+                # The same trunk; its weights come with a package, LPIPS's are a download.
+                config = replace(config, perceptual="st" + config.perceptual)
+            step, encoding, read = step_rate(config, device), None, None
+            if config.cached_draws:
+                encoding = encoding_rate(config, device)
+                read = encodings_rate(config, samples, device, Path(folder) / "encoded")
             for workers in asked.workers:
-                cache = Path(folder) / f"{preset}-{workers}"
-                rates = loading(config, samples, workers, asked.rounds, cache)
+                kind = (config.size, config.augment, config.grey, workers)
+                if kind not in known:
+                    cache = Path(folder) / f"cache-{len(known)}"
+                    known[kind] = loading(config, samples, workers, asked.rounds, cache)
+                    shutil.rmtree(cache)
+                rates = known[kind]
                 print(
                     f"| {preset} | {workers} | {rates.without:.1f} | {rates.first_pass:.1f} | "
                     f"{rates.cached:.1f} | {rates.cached_bytes / 1e6:.2f} | "
-                    f"{f'{encoding:.1f}' if encoding else '-'} | {step:.1f} |",
+                    f"{_cell(encoding)} | {_cell(read)} | {step:.1f} |",
                     flush=True,
                 )
+
+
+def _cell(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.1f}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Decoded pictures, kept on disk: decoded once, read in every epoch and by every later run.
 
 An entry is named by the SHA-256 of the picture's file and by all that decides its pixels: the
-side it is decoded for, Pillow's version and, where nothing random follows, the preprocessing.
-It holds a checksum; one that does not fit is made anew. What is read is what decoding would
-have given, byte for byte.
+side it is decoded for, Pillow's version and, where nothing random follows, the preprocessing,
+else the side that bounds what a lottery draws from. It holds a checksum; one that does not fit is
+made anew. What is read is what decoding would have given, byte for byte.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from filelock import FileLock
 from scanner.errors import UsageError
 from scanner.preprocess import PreprocessSpec, resized_squares
 from scanner.types import Box, Failed, Pixels
+from trainer.augment import bounded, lottery_side
 from trainer.data import Sample
 from trainer.decoded_index import FileKey, Index, opened
 from trainer.tiers import Tier
@@ -50,9 +51,9 @@ class Kept:
 class Recipe:
     """From a picture's file to what `Pictures` starts from in every epoch.
 
-    `whole`: the decoded picture, from which an augmentation draws. Else the squares of
-    `spec`, after `change`: nothing random follows, and they are a sixtieth of a camera's
-    picture. A JPEG is decoded as for a square of `side` pixels.
+    `whole`: the decoded picture, from which an augmentation draws, its short side at most
+    `lottery_side(spec.size)`. Else the squares of `spec`, after `change`: nothing random
+    follows. A JPEG is decoded as for a square of `side` pixels.
     """
 
     spec: PreprocessSpec
@@ -68,7 +69,7 @@ class Recipe:
     def finish(self, decoded: Pixels | Kept) -> Kept:
         """From a whole decoded picture of the same side to what is kept."""
         if self.whole:
-            return Kept(decoded.rgb, decoded.box)
+            return Kept(*bounded(decoded.rgb, self.spec.size, decoded.box))
         rgb = decoded.rgb if self.change is None else self.change(decoded.rgb)
         # The box spoke of the decoded picture; what it trims is under one pixel.
         box = decoded.box if rgb is decoded.rgb else None
@@ -78,7 +79,7 @@ class Recipe:
     def name(self) -> str | None:
         """A folder's name, the same for what gives the same pixels; None: not to be kept."""
         if self.whole:
-            return f"whole-{self.side}"
+            return f"whole-{self.side}-{lottery_side(self.spec.size)}"
         if self.change is not None and not isinstance(self.change, Tier):
             return None
         tier = self.change if self.change is not None and self.change.longest else None
@@ -145,12 +146,19 @@ class DecodedPictures:
         if kept is not None:
             return kept
         damaged = path.exists()
-        whole = replace(recipe, whole=True, change=None)
-        other = None if recipe.whole else _read(self.folder / str(self._entry(sample, whole)))
+        other = None if recipe.whole else self._whole(sample, recipe)
         made = recipe.finish(other) if other is not None else recipe.make(sample)
         if damaged and isinstance(made, Kept):
             _write(path, made)  # of the size that it had: the book stays right
         return made
+
+    def _whole(self, sample: Sample, recipe: Recipe) -> Kept | None:
+        """The decoded picture of the same side, if it is kept and was not made smaller."""
+        whole = replace(recipe, whole=True, change=None)
+        kept = _read(self.folder / str(self._entry(sample, whole)))
+        if kept is None or min(kept.rgb.shape[:2]) >= lottery_side(recipe.spec.size):
+            return None
+        return kept
 
     def _has(self, sample: Sample, recipe: Recipe) -> bool:
         name = self._entry(sample, recipe)
