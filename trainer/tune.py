@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import optuna
@@ -21,6 +20,7 @@ from scanner.errors import ImgscanError, UsageError
 from trainer import checkpoint
 from trainer.config import FitConfig
 from trainer.data import Splits
+from trainer.decoded import DecodedPictures
 from trainer.fit import DivergedError, EpochReport, fit
 from trainer.losses import loss_weights
 from trainer.study import FAILURE, PREVIOUS, counts, fingerprint, median_pruner, open_study
@@ -136,14 +136,17 @@ def tune(
     keep_checkpoints: bool = False,
     on_trial: Callable[[TrialReport], None] = lambda report: None,
     on_epoch: Callable[[int, EpochReport], None] = lambda trial, report: None,
+    cache: Path | None = None,
+    decoded: DecodedPictures | None = None,
     device: str | None = None,
 ) -> TuneResult:
     """Run trials until the study holds `trials` of them, whoever ran them, and return it.
 
     The preset's own values come first. Each trial leaves its fit's log and result in the
-    folder `runs`/trial-NNNN; its checkpoints only with `keep_checkpoints`. A fit that diverges
-    is recorded as failed. Raises UsageError for a study begun with other data or settings,
-    ImgscanError if no trial ran to its end.
+    folder `runs`/trial-NNNN; its checkpoints only with `keep_checkpoints`. All trials, also
+    those of other processes, share `decoded` and a frozen encoder's answers in `cache`, by
+    default a folder of `runs`. A fit that diverges is recorded as failed. Raises UsageError for
+    a study begun with other data or settings, ImgscanError if no trial ran to its end.
     """
     space = search_space(config, also)
     if "unfrozen" in space:
@@ -165,14 +168,13 @@ def tune(
         on_trial(_trial_report(study, trial))
 
     runs.mkdir(parents=True, exist_ok=True)
-    # Trials share a frozen encoder's answers; processes do not, for they would write at once.
-    with TemporaryDirectory(prefix="encoded-", dir=runs) as cache:
-        objective = _Objective(
-            config, splits, space, runs, Path(cache), keep_checkpoints, on_epoch, device
-        )
-        # One at a time, for another process may have run the rest of them meanwhile.
-        while _claimed(opened) < trials:
-            opened.optimize(objective, n_trials=1, catch=(DivergedError,), callbacks=[ended])
+    cache = cache or runs / "encoded"
+    objective = _Objective(
+        config, splits, space, runs, cache, decoded, keep_checkpoints, on_epoch, device
+    )
+    # One at a time, for another process may have run the rest of them meanwhile.
+    while _claimed(opened) < trials:
+        opened.optimize(objective, n_trials=1, catch=(DivergedError,), callbacks=[ended])
     return _summarise(opened, space, previous)
 
 
@@ -183,6 +185,7 @@ class _Objective:
     space: Mapping[str, Range]
     runs: Path
     cache: Path
+    decoded: DecodedPictures | None
     keep_checkpoints: bool
     on_epoch: Callable[[int, EpochReport], None]
     device: str | None
@@ -208,6 +211,7 @@ class _Objective:
                 out,
                 on_epoch=on_epoch,
                 cache=self.cache,
+                decoded=self.decoded,
                 device=self.device,
             )
         except DivergedError as error:

@@ -288,3 +288,46 @@ def test_a_fit_and_an_evaluation_decode_each_picture_once(
         result = CliRunner().invoke(command, [*evaluate, "--tier", "web", *cache])
         assert result.exception is None, result.output
     assert len(decoded) == 24, "for the larger side of the tier, once"
+
+
+def test_a_study_decodes_each_picture_once_and_a_later_one_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data = make_data(tmp_path / "data", {("real", "a"): 12, ("fake", "b"): 12})
+    decoded: list[str] = []
+    original = Sample.decode
+
+    def counting(self: Sample, spec: PreprocessSpec) -> Any:
+        decoded.append(self.key)
+        return original(self, spec)
+
+    monkeypatch.setattr(Sample, "decode", counting)
+    monkeypatch.chdir(tmp_path)
+    tune = ["tune", "--data", str(data), "--preset", "conv-ae", "--sample", "1", "--workers", "0"]
+    tune += ["--set", "size=32", "--trials", "2", "--epochs", "2", "--quiet"]
+    for name in ("one", "two"):
+        more = ["--study", name, "--cache", "kept"]
+        result = CliRunner().invoke(command, [*tune, *more, "--out", f"{name}.toml"])
+        assert result.exception is None, result.output
+    assert len(decoded) == 24
+    assert len(set(decoded)) == 24
+    assert not (tmp_path / "one-trials" / "decoded").exists()
+
+    result = CliRunner().invoke(command, [*tune, "--study", "three", "--out", "three.toml"])
+    assert result.exception is None, result.output
+    assert len(decoded) == 48, "without --cache they are kept with the trials"
+    assert (tmp_path / "three-trials" / "decoded").is_dir()
+
+
+def test_a_large_picture_is_kept_smaller_and_no_squares_are_made_of_it(tmp_path: Path):
+    """Squares of a smaller picture would not be those that decoding gives."""
+    _picture(tmp_path / "real" / "a.png", 1, (1100, 700))
+    _picture(tmp_path / "fake" / "b.png", 2, (500, 500))
+    samples = load_samples(tmp_path)
+    whole, squares = fit_recipes(SPEC, "neutral")
+    cache = _filled(tmp_path / "cache", samples, whole)
+    sides = {s.key: cache.read(s, whole).rgb.shape[:2] for s in samples}  # type: ignore[union-attr]
+    assert sides == {"real/a.png": (512, 805), "fake/b.png": (500, 500)}
+    for sample in samples:
+        made = squares.make(sample)
+        np.testing.assert_array_equal(cache.read(sample, squares).rgb, made.rgb)  # type: ignore[union-attr]

@@ -11,11 +11,10 @@ import click
 from scanner.errors import UsageError
 from scanner.text import printable
 from trainer import edge
+from trainer.options import path_type
 
 if TYPE_CHECKING:
     from trainer.audit import Audit, Row
-
-path_type = click.Path(path_type=Path)
 
 _WIDTH = 40
 _STAGES = {

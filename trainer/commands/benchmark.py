@@ -10,18 +10,17 @@ import click
 
 from scanner.errors import UsageError
 from trainer import edge
+from trainer.options import Machine, machine_options, path_type
 
 if TYPE_CHECKING:
     from trainer.benchmark import LeftOut
 
-_path = click.Path(path_type=Path)
-
 
 @click.command()
-@click.option("--data", type=_path, required=True, help="Class folders, or a CSV manifest.")
+@click.option("--data", type=path_type, required=True, help="Class folders, or a CSV manifest.")
 @click.option("--preset", default="default", help="A preset's name, or a .toml file.")
-@click.option("--out", type=_path, required=True, help="JSON file to write.")
-@click.option("--cache", type=_path, required=True, help="Folder for the encoder's answers.")
+@click.option("--out", type=path_type, required=True, help="JSON file to write.")
+@click.option("--cache", type=path_type, required=True, help="Folder for the encoder's answers.")
 @click.option("--holdout", default="test", help="Split for the figures on known sources.")
 @click.option(
     "--family",
@@ -33,10 +32,10 @@ _path = click.Path(path_type=Path)
 @click.option("--limit", type=click.IntRange(1), default=200, help="Pictures scored of a family.")
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--workers", type=click.IntRange(0), help="Processes that load pictures.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads of PyTorch.")
-@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto")
+@machine_options
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting.")
 def benchmark(
+    machine: Machine,
     data: Path,
     preset: str,
     out: Path,
@@ -46,8 +45,6 @@ def benchmark(
     limit: int,
     seed: int,
     workers: int | None,
-    threads: int | None,
-    device: str,
     settings: tuple[str, ...],
 ) -> None:
     """Leave each source and each generator out in turn, and score it unseen.
@@ -64,13 +61,10 @@ def benchmark(
         overrides["workers"] = workers
     config = load_config(preset, overrides)
     merged = _parse_families(families)
-    import torch
-
     from trainer.benchmark import benchmark as run
     from trainer.data import load_samples
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    machine.limit_threads()
     result = run(
         config,
         load_samples(data),
@@ -78,7 +72,7 @@ def benchmark(
         merged=merged,
         cache=cache,
         limit=limit,
-        device=None if device == "auto" else device,
+        device=machine.chosen,
         on_fold=lambda family, rows: edge.say(fold_line(family, rows)),
         on_encode=lambda variant, done, total: edge.say(
             f"encoded {done}/{total} pictures ({variant})"

@@ -11,6 +11,7 @@ import click
 
 from scanner.errors import UsageError
 from scanner.text import printable
+from trainer.options import Cache, Machine, cache_options, machine_options, path_type
 
 if TYPE_CHECKING:
     from trainer.data import Sample
@@ -19,12 +20,10 @@ if TYPE_CHECKING:
     from trainer.selection import Selection
     from trainer.tiers import Tier
 
-_path = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=_path, metavar="RUN...")
-@click.option("--data", type=_path, required=True, help="Class folders, or a CSV manifest.")
+@click.argument("runs", nargs=-1, required=True, type=path_type, metavar="RUN...")
+@click.option("--data", type=path_type, required=True, help="Class folders, or a CSV manifest.")
 @click.option(
     "--split",
     help="holdout, val or train of the run, all, or a split that the data names.  "
@@ -39,7 +38,9 @@ _path = click.Path(path_type=Path)
     help="Condition of the pictures; may be given several times.",
 )
 @click.option("--grey", is_flag=True, help="Score a colour model on pictures without colour.")
-@click.option("--out", type=_path, help="Folder to write.  [default: RUN/evaluation, for one run]")
+@click.option(
+    "--out", type=path_type, help="Folder to write.  [default: RUN/evaluation, for one run]"
+)
 @click.option("--limit", type=click.IntRange(1), help="At most this many pictures a source.")
 @click.option(
     "--bootstrap",
@@ -51,20 +52,14 @@ _path = click.Path(path_type=Path)
     "--seed", type=click.IntRange(0), default=0, help="Of the draws of --limit and --bootstrap."
 )
 @click.option("--max-misclassified", type=click.IntRange(0), default=24, help="Of each sheet.")
-@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads of PyTorch.")
+@machine_options
 @click.option("--workers", type=click.IntRange(0), help="Processes that load pictures.")
 @click.option("--batch-size", type=click.IntRange(1))
-@click.option(
-    "--cache",
-    type=_path,
-    help="Folder for decoded pictures, to share among runs.  [default: none are kept]",
-)
-@click.option(
-    "--cache-limit", type=click.FloatRange(0), default=20.0, help="Of decoded pictures, in GB."
-)
+@cache_options("decoded pictures", "none are kept")
 @click.option("--quiet", is_flag=True, help="Print only the tables and warnings.")
 def evaluate(
+    machine: Machine,
+    cache: Cache,
     runs: tuple[Path, ...],
     data: Path,
     split: str | None,
@@ -75,12 +70,8 @@ def evaluate(
     bootstrap: int,
     seed: int,
     max_misclassified: int,
-    device: str,
-    threads: int | None,
     workers: int | None,
     batch_size: int | None,
-    cache: Path | None,
-    cache_limit: float,
     quiet: bool,
 ) -> None:
     """Judge runs on labelled pictures: one table, plots, JSON and a page.
@@ -96,10 +87,7 @@ def evaluate(
             raise UsageError("several runs: name a folder for their evaluation with --out")
         out = runs[0] / "evaluation"
     # torch takes seconds to import: a wrong option is answered before that.
-    import torch
-
     from trainer.data import load_samples
-    from trainer.decoded import DecodedPictures
     from trainer.evaluate import choose_device
     from trainer.evaluate import evaluate as run_evaluate
     from trainer.evaluation_folder import check_target, write_evaluation
@@ -107,18 +95,15 @@ def evaluate(
     from trainer.tables import as_text
     from trainer.tiers import TIERS
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    machine.limit_threads()
     # All that can be wrong with the request is found before minutes of scoring.
-    choose_device(device)
+    choose_device(machine.device)
     check_target(out)
     opened = open_runs(runs)
     samples = load_samples(data)
     wanted_tiers = [tier for name, tier in TIERS.items() if name in tiers or "all" in tiers]
     selected = _select(opened, samples, split, str(data), limit or 0, seed)
-    decoded = None
-    if cache is not None and cache_limit:
-        decoded = DecodedPictures(cache, limit=round(cache_limit * 1e9))
+    decoded = cache.open(None)
     selected, skipped = _readable(selected, wanted_tiers, grey, str(data), decoded)
 
     progress = sys.stderr.isatty() and not quiet
@@ -132,7 +117,7 @@ def evaluate(
         wanted_tiers,
         data=str(data),
         grey=grey,
-        device=device,
+        device=machine.device,
         workers=workers,
         batch_size=batch_size,
         max_errors=max_misclassified,

@@ -12,6 +12,15 @@ import click
 
 from scanner.errors import UsageError
 from trainer import edge
+from trainer.options import (
+    Cache,
+    Machine,
+    Request,
+    cache_options,
+    machine_options,
+    path_type,
+    request_options,
+)
 
 if TYPE_CHECKING:
     from trainer.config import FitConfig
@@ -21,16 +30,12 @@ if TYPE_CHECKING:
     from trainer.fit import EpochReport
     from trainer.processes import Processes
 
-path_type = click.Path(path_type=Path)
-
 
 @click.command()
-@click.option("--data", type=path_type, required=True, help="Class folders, or a CSV manifest.")
-@click.option("--preset", default="default", help="A preset's name, or a .toml file.")
+@request_options("default")
 @click.option("--out", type=path_type, required=True, help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--holdout", help="Split of the data that the fit never looks at.  [preset: test]")
-@click.option("--sample", type=float, help="Fraction of the data to use.")
 @click.option(
     "--real-per-fake",
     type=float,
@@ -42,7 +47,6 @@ path_type = click.Path(path_type=Path)
 @click.option("--learning-rate", type=float, help="Of decoder and head, and of the encoder.")
 @click.option("--ema", type=float, help="Decay of the weights' moving average; 0: none.")
 @click.option("--size", type=int, help="Side of the prepared square, in pixels.")
-@click.option("--encoder-weights", help="default, none, or a local file.")
 @click.option(
     "--per-class-experts",
     is_flag=True,
@@ -50,36 +54,17 @@ path_type = click.Path(path_type=Path)
 )
 @click.option("--experts", type=int, help="How many clusters.  [default: 4]")
 @click.option("--expert-column", help="A column of the manifest names the kinds instead.")
-@click.option(
-    "--cache",
-    type=path_type,
-    help="Folder for decoded pictures and a frozen encoder's answers, to share among runs.  "
-    "[default: in --out]",
-)
-@click.option(
-    "--cache-limit",
-    type=click.FloatRange(0),
-    default=20.0,
-    help="Of decoded pictures, in GB; 0: none are kept.",
-)
-@click.option("--workers", type=int, help="Processes that load pictures; 0: none.")
-@click.option("--seed", type=int)
-@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads of PyTorch.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting.")
+@cache_options("decoded pictures and a frozen encoder's answers", "in --out")
+@machine_options
 @click.option("--dry-run", is_flag=True, help="Print what would be fitted; write nothing.")
 @click.option("--quiet", is_flag=True, help="Print only the result.")
 def fit(
-    data: Path,
-    preset: str,
+    request: Request,
+    cache: Cache,
+    machine: Machine,
     out: Path,
     resume: bool,
-    cache: Path | None,
-    cache_limit: float,
     per_class_experts: bool,
-    device: str,
-    threads: int | None,
-    settings: tuple[str, ...],
     dry_run: bool,
     quiet: bool,
     **overrides: Any,
@@ -97,10 +82,7 @@ def fit(
         raise UsageError("--experts and --expert-column say which: give --per-class-experts, too")
     first = os.environ.get("RANK", "0") == "0"
     try:
-        _fit(
-            data, preset, out, resume, cache, cache_limit, None if device == "auto" else device,
-            threads, settings, dry_run, quiet or not first, overrides,
-        )  # fmt: skip
+        _fit(request, cache, machine, out, resume, dry_run, quiet or not first, overrides)
     except UsageError:
         if first:
             raise
@@ -108,33 +90,24 @@ def fit(
 
 
 def _fit(
-    data: Path,
-    preset: str,
+    request: Request,
+    cache: Cache,
+    machine: Machine,
     out: Path,
     resume: bool,
-    cache: Path | None,
-    cache_limit: float,
-    device: str | None,
-    threads: int | None,
-    settings: tuple[str, ...],
     dry_run: bool,
     quiet: bool,
     overrides: dict[str, Any],
 ) -> None:
-    from trainer.cli import load_splits, parse_settings
+    from trainer.cli import load_splits
     from trainer.config import load_config
 
-    given = {name: value for name, value in overrides.items() if value is not None}
-    config = load_config(preset, {**given, **parse_settings(settings)})
+    config = load_config(request.preset, request.given(overrides))
     # torch takes seconds to import: a wrong option is answered before that.
-    import torch
-
-    from trainer.decoded import DecodedPictures
     from trainer.fit import fit as run_fit
     from trainer.processes import launched
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    machine.limit_threads()
     bar = Bar(sys.stderr, enabled=not quiet and sys.stderr.isatty())
 
     def say(text: str) -> None:
@@ -143,17 +116,15 @@ def _fit(
             edge.say(text)
 
     def load() -> tuple[Splits, DecodedPictures | None]:
-        decoded = None
-        if cache_limit and not dry_run:
-            decoded = DecodedPictures(cache or out, limit=round(cache_limit * 1e9))
-        return load_splits(data, config, say, decoded), decoded
+        decoded = None if dry_run else cache.open(out)
+        return load_splits(request.data, config, say, decoded), decoded
 
-    with launched(device) as processes:
-        processes.device(device)  # what is not there is said before minutes of decoding
+    with launched(machine.chosen) as processes:
+        processes.device(machine.chosen)  # what is not there is said before minutes of decoding
         splits, decoded = processes.from_first(load)
         if dry_run:
             if processes.first:
-                click.echo(_dry_run_lines(config, splits, device, processes))
+                click.echo(_dry_run_lines(config, splits, machine.chosen, processes))
             return
         result = run_fit(
             config,
@@ -165,9 +136,9 @@ def _fit(
             on_encode=lambda variant, done, total: say(
                 f"encoded {done}/{total} pictures ({variant})"
             ),
-            cache=cache,
+            cache=cache.cache,
             decoded=decoded,
-            device=device,
+            device=machine.chosen,
             processes=processes,
         )
     if processes.first:

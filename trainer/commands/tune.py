@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from scanner.errors import UsageError
 from trainer import edge
+from trainer.options import (
+    Cache,
+    Machine,
+    Request,
+    cache_options,
+    machine_options,
+    path_type,
+    request_options,
+)
 
 if TYPE_CHECKING:
     from trainer.fit import EpochReport
     from trainer.tune import TrialReport
 
-path_type = click.Path(path_type=Path)
-
 
 @click.command()
-@click.option("--data", type=path_type, required=True, help="Class folders, or a CSV manifest.")
-@click.option("--preset", default="focal-optuna", help="A preset's name, or a .toml file.")
+@request_options("focal-optuna")
 @click.option("--out", type=path_type, required=True, help="Preset to write: FILE.toml.")
 @click.option("--trials", type=click.IntRange(1), default=10, help="Trials of the whole study.")
 @click.option("--epochs", type=click.IntRange(1), default=10, help="Epochs of a trial.")
-@click.option("--sample", type=float, help="Fraction of the data to use.  [preset]")
 @click.option("--storage", default="sqlite:///study.db", help="Database that holds the study.")
 @click.option("--study", help="Name of the study.  [name of --out]")
 @click.option("--runs", type=path_type, help="Folder of the trials.  [--out, ending in -trials]")
@@ -35,16 +40,13 @@ path_type = click.Path(path_type=Path)
 )
 @click.option("--prune/--no-prune", default=True, help="Stop trials below the median.")
 @click.option("--keep-checkpoints", is_flag=True, help="Keep every trial's model.")
-@click.option("--encoder-weights", help="default, none, or a local file.")
-@click.option("--workers", type=int, help="Processes that load pictures; 0: none.")
-@click.option("--seed", type=int)
-@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads of PyTorch.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting.")
+@cache_options("decoded pictures and a frozen encoder's answers", "in --runs")
+@machine_options
 @click.option("--quiet", is_flag=True, help="Print only the result.")
 def tune(
-    data: Path,
-    preset: str,
+    request: Request,
+    cache: Cache,
+    machine: Machine,
     out: Path,
     trials: int,
     epochs: int,
@@ -54,11 +56,7 @@ def tune(
     also: tuple[str, ...],
     prune: bool,
     keep_checkpoints: bool,
-    device: str,
-    threads: int | None,
-    settings: tuple[str, ...],
     quiet: bool,
-    **overrides: Any,
 ) -> None:
     """Search the loss parameters of a preset for the best validation AUC.
 
@@ -70,38 +68,34 @@ def tune(
     trainer fit --data pictures --preset tuned.toml --out runs/tuned
     """
     from trainer.auc_error import auc_standard_error
-    from trainer.cli import load_splits, parse_settings
+    from trainer.cli import load_splits
     from trainer.config import load_config
 
-    given = {name: value for name, value in overrides.items() if value is not None}
-    given.update(parse_settings(settings))
+    given, preset = request.given(), request.preset
     base = load_config(preset, given)
     if out.suffix != ".toml" or not out.parent.is_dir():
         raise UsageError(f"--out {out}: name a .toml file in a folder that exists")
     if out.exists() and Path(preset).exists() and out.samefile(preset):
         raise UsageError(f"--out {out}: is the preset itself; name another file")
 
-    import torch
-
     from trainer.processes import ALONE
     from trainer.tune import search_space, tuning_config
     from trainer.tune import tune as run_tune
     from trainer.tuned import draw_plots, table, write_preset
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    machine.limit_threads()
 
     def say(text: str) -> None:
         if not quiet:
             edge.say(text)
 
-    chosen = None if device == "auto" else device
-    ALONE.device(chosen)  # what is not there is said before minutes of decoding
+    ALONE.device(machine.chosen)  # what is not there is said before minutes of decoding
     config = tuning_config(base, epochs)
     search_space(config, also)  # what cannot be searched, too
-    splits = load_splits(data, config, say)
     stem = out.with_suffix("")
     runs = runs or stem.with_name(f"{stem.name}-trials")
+    decoded = cache.open(runs)
+    splits = load_splits(request.data, config, say, decoded)
     result = run_tune(
         config,
         splits,
@@ -114,7 +108,9 @@ def tune(
         keep_checkpoints=keep_checkpoints,
         on_trial=lambda report: say(trial_line(report)),
         on_epoch=lambda number, report: say(_epoch_line(number, report)),
-        device=chosen,
+        cache=cache.cache,
+        decoded=decoded,
+        device=machine.chosen,
     )
     write_preset(out, preset, given, config, result)
     plots, missing = draw_plots(result.study, stem)
@@ -131,7 +127,7 @@ def tune(
     click.echo(
         f"{result.complete} complete, {result.pruned} pruned, {result.failed} failed{elsewhere}\n"
         f"wrote {', '.join(str(p) for p in (out, *plots))}; trials in {runs}\n"
-        f"next: trainer fit --data {data} --preset {out} --out RUN"
+        f"next: trainer fit --data {request.data} --preset {out} --out RUN"
     )
     if result.running:
         click.echo("when those have ended, the same command writes the preset anew")
