@@ -26,6 +26,7 @@ def seeds() -> list[tuple[str, bytes]]:
     noise = Image.fromarray(rng.integers(0, 256, (48, 64, 3), np.uint8))
     smooth = Image.linear_gradient("L").resize((64, 48)).convert("RGB")
     wide = Image.fromarray(rng.integers(0, 65536, (48, 64), np.uint16))
+    long = noise.resize((1000, 24))
     clear = noise.convert("RGBA")
     clear.putalpha(Image.linear_gradient("L").resize((64, 48)))
     exif = Image.Exif()
@@ -62,8 +63,9 @@ def seeds() -> list[tuple[str, bytes]]:
         ("JPEG2000", _encoded(clear, "JPEG2000", irreversible=True, num_resolutions=3)),
         ("JPEG2000", _encoded(smooth, "JPEG2000", no_jp2=True, tile_size=(32, 32))),
         *(("HEIF", path.read_bytes()) for path in sorted(_HEIF.glob("*.heic"))),
+        # Long enough for those whose header does not tell the sensor's size.
         *(
-            (kind, raw_file(kind, _encoded(noise, "JPEG"), sensor=128))
+            (kind, raw_file(kind, _encoded(long, "JPEG"), sensor=128))
             for kind in sorted(RAW_FORMATS)
         ),
         ("DNG", sensor_dng()),
