@@ -373,3 +373,30 @@ def test_the_panel_decodes_in_another_process_from_inside_a_running_app(tmp_path
         await shows(app, pilot, "all of it", "▀▀▀")
 
     drive(app, steps)
+
+
+@pytest.mark.parametrize("protocol", ["SixelImage", "TGPImage"])
+def test_graphics_protocols_take_pictures_zoom_and_text_in_turn(
+    protocol: str, tmp_path, remaking_bundle, monkeypatch
+):
+    from textual_image import widget
+
+    monkeypatch.setattr(widget, "Image", getattr(widget, protocol))
+    app = Shell(remaking_bundle, "graphics")
+    first = item(save(tmp_path / "a.png", (900, 700)), remaking_bundle)
+
+    async def steps(pilot: Pilot[None]) -> None:
+        app.panel.show(first)
+        await shows(app, pilot, "all of it")
+        (shown,) = app.panel._picture.query(getattr(widget, protocol))
+        assert shown.region.area > 100
+        await pilot.press("z")
+        await shows(app, pilot, "original, 1:2: 780 x 700")
+        app.panel.show(item(tmp_path / "gone.png", remaking_bundle))
+        await shows(app, pilot, "vanished:")
+        assert not shown.display
+        app.panel.show(first)
+        await shows(app, pilot, "all of it")
+        assert shown.display
+
+    drive(app, steps)
