@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +342,21 @@ def test_every_kind_of_terminal_shows_something(mode: Mode, tmp_path, remaking_b
             assert "PNG, 64 x 48 pixels" in app.text
         if mode == "shades":
             assert any(shade in app.text for shade in "█▓▒░")
+
+    drive(app, steps)
+
+
+def test_a_remark_that_is_typed_does_not_paint_the_picture_again(tmp_path, remaking_bundle):
+    app = Shell(remaking_bundle)
+    shown = item(save(tmp_path / "a.png"), remaking_bundle)
+
+    async def steps(pilot: Pilot[None]) -> None:
+        app.panel.show(shown)
+        await shows(app, pilot, "all of it")
+        painted = app.panel._picture._widget.image
+        app.panel.show(replace(shown, note="typed"))
+        await shows(app, pilot, "typed")
+        assert app.panel._picture._widget.image is painted
 
     drive(app, steps)
 

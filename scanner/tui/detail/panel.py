@@ -25,14 +25,15 @@ from scanner.explain.maps import Scorer
 from scanner.preprocess import PreprocessSpec
 from scanner.text import printable
 from scanner.tui.detail.facts import facts_text, failure_text, heat_in_words
-from scanner.tui.detail.maps import Maps, MapsMade
+from scanner.tui.detail.maps import Maps
+from scanner.tui.detail.messages import Cropped, Decoded, MapsReady
 from scanner.tui.detail.picture import Mode, PictureView, mode_of_terminal
 from scanner.tui.detail.pictures import Isolated, Pictures, Runner
 from scanner.tui.detail.score import score_text
 from scanner.tui.detail.viewport import View
 from scanner.tui.detail.worker import Crop, Loaded
 from scanner.tui.items import Item
-from scanner.types import Failed, FileFacts, ImageRef
+from scanner.types import Failed, FileFacts
 
 Shown = Literal["original", "reconstruction", "error", "attention"]
 _ORDER: tuple[Shown, ...] = ("original", "reconstruction", "error", "attention")
@@ -68,27 +69,6 @@ class DetailPanel(Widget, can_focus=True):
         Binding("down", "pan(0,1)", show=False),
     ]
 
-    class Decoded(Message):
-        """A preview came, or the reason why there is none."""
-
-        def __init__(self, ref: ImageRef, result: Loaded | Failed) -> None:
-            super().__init__()
-            self.ref, self.result = ref, result
-
-    class Cropped(Message):
-        """A part at full size came, or the reason why there is none."""
-
-        def __init__(self, ref: ImageRef, result: Crop | Failed) -> None:
-            super().__init__()
-            self.ref, self.result = ref, result
-
-    class MapsReady(Message):
-        """Maps came, some of them or all."""
-
-        def __init__(self, ref: ImageRef, made: MapsMade) -> None:
-            super().__init__()
-            self.ref, self.made = ref, made
-
     def __init__(
         self,
         bundle: Bundle,
@@ -102,11 +82,11 @@ class DetailPanel(Widget, can_focus=True):
         self._bundle = bundle
         self._pictures = Pictures(
             bundle.spec,
-            ready=lambda ref, result: self._post(self.Decoded(ref, result)),
-            cropped=lambda ref, result: self._post(self.Cropped(ref, result)),
+            ready=lambda ref, result: self._post(Decoded(ref, result)),
+            cropped=lambda ref, result: self._post(Cropped(ref, result)),
             runner=runner,
         )
-        self._maps = Maps(detector, ready=lambda ref, made: self._post(self.MapsReady(ref, made)))
+        self._maps = Maps(detector, ready=lambda ref, made: self._post(MapsReady(ref, made)))
         self._picture = PictureView(mode or mode_of_terminal())
         self._caption = Static("", id="caption", markup=False)
         self._score = Static("", id="score", markup=False)
@@ -260,7 +240,8 @@ class DetailPanel(Widget, can_focus=True):
 
     def _paint_preview(self, loaded: Loaded) -> None:
         what = _in_words(loaded.facts)
-        self._picture.show_picture(Image.fromarray(loaded.rgb), f"{what}\n(no pictures here)")
+        words = f"{what}\n(no pictures here)"
+        self._picture.show_picture(loaded.rgb, lambda: Image.fromarray(loaded.rgb), words)
         self._caption.update(Text("original, all of it"))
 
     def _paint_crop(self, crop: Crop) -> None:
@@ -269,11 +250,8 @@ class DetailPanel(Widget, can_focus=True):
         self._window = (wide / width, high / height)
         part = f"{wide} x {high} at {left},{top}"
         caption = f"original, {self._view.ratio}: {part} of {width} x {height}"
-        image = Image.fromarray(crop.rgb)
-        if self._view.zoom > 1:  # pixels stay squares, for a look at them is what was asked for
-            by = round(self._view.zoom)
-            image = image.resize((image.width * by, image.height * by), Image.Resampling.NEAREST)
-        self._picture.show_picture(image, caption)
+        by = max(1, round(self._view.zoom))
+        self._picture.show_picture(crop, lambda: _enlarged(crop.rgb, by), caption)
         self._caption.update(Text(caption))
 
     def _paint_map(self, item: Item, loaded: Loaded) -> None:
@@ -286,29 +264,40 @@ class DetailPanel(Widget, can_focus=True):
             self._say(Text(printable(made.problem)), self._shown)
         elif self._shown == "attention":
             assert made.heat is not None
-            words = heat_in_words(made.heat)
-            self._show_squares(heat_picture(loaded.squares, made.heat), words)
+            heat, words = made.heat, heat_in_words(made.heat)
+            self._picture.show_picture(
+                heat, lambda: side_by_side(heat_picture(loaded.squares, heat)), words
+            )
             legend = "attention, no proof: orange to fake, blue to real"
             self._caption.update(Text(f"{legend}\n{words}"))
         elif made.remade is None:
             self._say(Text(printable(f"no {self._shown}: {made.missing}")), self._shown)
         else:
-            error = f"error {made.remade.mean_error:.3f} of 1 on average"
-            rgb = made.remade.rgb
-            picture = rgb if self._shown == "reconstruction" else error_picture(made.remade.error)
-            self._show_squares(picture, error)
+            remade = made.remade
+            error = f"error {remade.mean_error:.3f} of 1 on average"
+            if self._shown == "reconstruction":
+                self._picture.show_picture(remade.rgb, lambda: side_by_side(remade.rgb), error)
+            else:
+                self._picture.show_picture(
+                    remade.error, lambda: side_by_side(error_picture(remade.error)), error
+                )
             self._caption.update(Text(f"{self._shown}, no proof; {error}"))
         if item.model != f"{self._bundle.name}@{self._bundle.digest}":
             self._caption.update(
                 Text(printable(f"{self._shown} of {self._bundle.name}, not of {item.model}"))
             )
 
-    def _show_squares(self, views: npt.NDArray[np.uint8], words: str) -> None:
-        self._picture.show_picture(side_by_side(views), words)
-
     def _say(self, text: Text, caption: str) -> None:
         self._picture.show_text(text)
         self._caption.update(Text(caption))
+
+
+def _enlarged(rgb: npt.NDArray[np.uint8], by: int) -> Image.Image:
+    """Pixels stay squares, for a look at them is what was asked for."""
+    image = Image.fromarray(rgb)
+    if by == 1:
+        return image
+    return image.resize((image.width * by, image.height * by), Image.Resampling.NEAREST)
 
 
 def _in_words(facts: FileFacts) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from PIL import Image
@@ -46,6 +46,7 @@ class PictureView(Container):
     def __init__(self, mode: Mode, **options: Any) -> None:
         super().__init__(**options)
         self._mode = mode
+        self._source: object = None
         self._image: Image.Image | None = None
         self._words = Static("", markup=False)
         self._widget: Any = None if mode == "none" else _widget(mode)
@@ -76,20 +77,26 @@ class PictureView(Container):
         cell = self.cell
         return max(1, self.size.width * cell[0]), max(1, self.size.height * cell[1])
 
-    def show_picture(self, image: Image.Image, words: str) -> None:
-        """Paint `image`; `words` stand for it where no picture can be."""
+    def show_picture(self, source: object, draw: Callable[[], Image.Image], words: str) -> None:
+        """Paint what `draw` makes; `words` stand for it where no picture can be.
+
+        `source` is what it is drawn from: as long as that is shown, nothing is drawn again, so
+        that a change of the words beside it does not send the picture to the terminal anew.
+        """
         if self._widget is None:
             self.show_text(Text(words))
             return
-        self._image = image
-        self._widget.image = image
+        if self._image is not None and source is self._source:
+            return
+        self._source, self._image = source, draw()
+        self._widget.image = self._image
         self._words.display = False
         self._widget.display = True
         self._fit()
 
     def show_text(self, text: Text) -> None:
         """No picture, but `text`."""
-        self._image = None
+        self._source = self._image = None
         self._words.update(text)
         self._words.display = True
         if self._widget is not None:
