@@ -157,10 +157,11 @@ def _decode(
     known: Callable[[FileFacts], T | None] | None,
 ) -> Pixels | Failed | T:
     size = facts.bytes or 0
-    # Pillow then refuses twice this by itself, also for frames and tiles whose size the header
-    # does not tell, and warns from once this, where `read()` refuses. It is a global, which is
-    # no harm as long as all that decode in one process share their limits.
-    Image.MAX_IMAGE_PIXELS = limits.max_pixels
+    # Pillow refuses twice its own limit by itself, also for frames and tiles whose size the header
+    # does not tell. That limit is a global: raised where more is allowed here, and never lowered,
+    # which would refuse pictures to whoever else uses Pillow in this process.
+    if Image.MAX_IMAGE_PIXELS is not None and limits.max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = limits.max_pixels
     try:
         # Files that a system makes up as they are read (/proc) are of no size and yet not empty.
         if size == 0 and not stream.read(1):

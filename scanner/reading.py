@@ -30,7 +30,7 @@ from PIL import (
 
 from scanner.formats import RAW_FORMATS
 from scanner.jpeg import read_header
-from scanner.limits import DecodeLimits
+from scanner.limits import DEFAULT_LIMITS, DecodeLimits
 from scanner.pixels import to_rgb
 from scanner.preprocess import PreprocessSpec, draft_side
 from scanner.refused import RefusedError
@@ -64,6 +64,7 @@ _FORMATS = tuple(
 # Who decodes many files at once has a worker for each core.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
+Image.MAX_IMAGE_PIXELS = DEFAULT_LIMITS.max_pixels
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # glibc keeps what threads free in blocks of Pillow's usual 16 MB, and gives back blocks of 64:
 # four workers over 200-megapixel PNGs came to 2.3 GB with the one and 0.8 GB with the other.

@@ -125,6 +125,17 @@ def test_the_limit_of_pixels_is_the_callers_and_the_message_names_the_option(
     assert failed.reason == "too_large"
     assert "40 x 32 pixels are more than the limit of 1,279; raise --max-pixels" in failed.detail
     assert not isinstance(decode(ref, SPEC, DecodeLimits(max_pixels=40 * 32)), Failed)
+    # Others in this process open pictures too, and have not asked for so low a limit.
+    assert Image.MAX_IMAGE_PIXELS is not None
+    assert Image.MAX_IMAGE_PIXELS >= DEFAULT_LIMITS.max_pixels
+
+
+def test_a_limit_above_the_usual_one_holds_for_pillow_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    ref = save_grey(tmp_path / "a.png", 0)
+    assert not isinstance(decode(ref, SPEC, DecodeLimits(max_pixels=5000)), Failed)
 
 
 def test_what_is_known_of_a_hash_is_the_answer_and_nothing_is_decoded(
