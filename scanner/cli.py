@@ -21,6 +21,7 @@ from scanner.commands import named_command
 from scanner.errors import ImgscanError, UsageError
 from scanner.options.journal import JournalOptions, journal_options
 from scanner.options.limits import limit_options
+from scanner.options.triage import TriageOptions, triage_options
 from scanner.options.walk import WalkOptions, walk_options
 from scanner.text import printable
 
@@ -100,6 +101,7 @@ class _PathType(click.Path):
 )
 @walk_options
 @journal_options
+@triage_options
 @click.option("--quiet", "-q", is_flag=True, help="Print only errors.")
 @click.option(
     "--exit-zero", is_flag=True, help="Exit with 0 whenever the scan ran to its end (for scripts)."
@@ -119,71 +121,68 @@ def imgscan(
     exit_zero: bool,
     walk: WalkOptions,
     remember: JournalOptions,
+    triage: TriageOptions,
 ) -> int:
     """Tell AI-generated pictures from real ones in files and folders."""
-    if not paths and walk.files_from is None:
-        raise UsageError("give a file or folder to scan; `imgscan --help` lists the options")
     if not sys.warnoptions:
         # Pillow warns of oddities in single files; what matters of them is in the rows.
         warnings.simplefilter("ignore")
 
-    from scanner import verdict
-    from scanner.bundle import default_bundle_path, read_bundle
+    from scanner.plan import OpenedScan, Request
+
+    request = Request(
+        paths=paths,
+        walk=walk,
+        limits=limits,
+        model=model,
+        operating_point=operating_point,
+        threshold=threshold,
+        device=device,
+        batch_size=batch_size,
+        renew=remember.rescan,
+    )
+    if triage.tui:
+        from scanner.tui.start import start
+
+        return start(request, triage, remember, report)
+    if not paths and walk.files_from is None:
+        raise UsageError("give a file or folder to scan; `imgscan --help` lists the options")
+
     from scanner.console import ScanProgress, show_summary, show_suspects
-    from scanner.decoders import start_ahead
-    from scanner.find import WalkCounts, find_all
     from scanner.interrupts import Interrupts
-    from scanner.journal import NoSession, Session, open_session, pipeline_of
+    from scanner.journal import NoSession, Session, open_session
     from scanner.report import check_format, open_report
-    from scanner.scan import scan
-    from scanner.spool import Spool
     from scanner.tally import Tally
 
-    # From what is cheapest to find wrong to what is dearest.
-    counts = WalkCounts()
-    spool = Spool()
-    refs = find_all(paths, walk, counts, spool)
     if report is not None:
         check_format(report)
-    bundle = read_bundle(model or default_bundle_path())
-    point = verdict.operating_point(bundle, name=operating_point, threshold=threshold)
-    model_name = f"{bundle.name}@{bundle.digest}"
+    opened = OpenedScan(request)
     journal: Session | NoSession = NoSession()
     if remember.use:
         journal = open_session(
             remember.path,
-            pipeline_of(bundle, limits.decode),
+            opened.pipeline,
             paths,
-            point,
-            # A list that comes through a pipe may be another the next time.
-            selection=repr(walk) if walk.repeatable else None,
-            renew=remember.rescan,
+            opened.point,
+            selection=opened.selection,
+            renew=opened.renew,
             tell=_complain,
         )
     tally = Tally(keep_suspects=0 if quiet else top, keep_failures=_SHOWN_FAILURES)
     progress = ScanProgress(paths, walk, shown=sys.stderr.isatty() and not quiet)
     interrupted = False
-    with Interrupts() as interrupts, spool, journal:
+    with Interrupts() as interrupts, opened.spool, journal:
         try:
             with (
                 nullcontext()
                 if report is None
-                else open_report(report, model_name, journal.review_of) as rows
+                else open_report(report, opened.model_name, journal.review_of) as rows
             ):
-                start_ahead()
-                from scanner.detector import Detector
-
-                detector = Detector(bundle, device, cuda_batch=batch_size)
+                detector = opened.load()
                 if detector.note and not quiet:
                     _complain(detector.note)
-                results = scan(
-                    refs,
-                    detector,
-                    point=point,
-                    batch_size=batch_size,
-                    limits=limits,
-                    memory=None if isinstance(journal, NoSession) else journal,
-                )
+                memory = None if isinstance(journal, NoSession) else journal
+                results = opened.scan(detector, memory)
                 try:
                     with progress, closing(results):
                         for result in results:
@@ -192,7 +191,6 @@ def imgscan(
                                     rows.write(result)
                                 journal.record(result)
                                 tally.add(result)
-                                spool.release(result.ref)
                                 progress.update(tally)
                 finally:
                     interrupts.no_more()
@@ -213,10 +211,10 @@ def imgscan(
                     tally,
                     seconds=progress.seconds,
                     device=detector.device,
-                    model=model_name,
-                    point=point,
+                    model=opened.model_name,
+                    point=opened.point,
                     known=journal.known,
-                    left_out=counts.describe(),
+                    left_out=opened.counts.describe(),
                     report=report,
                     interrupted=interrupted,
                 )

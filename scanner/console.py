@@ -16,8 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from scanner.errors import ImgscanError
-from scanner.find import find_all
+from scanner.find import count_all
 from scanner.options.walk import WalkOptions
 from scanner.tally import Tally
 from scanner.text import printable
@@ -57,7 +56,7 @@ class ScanProgress:
     def __enter__(self) -> ScanProgress:
         self._started = time.monotonic()
         self._bar.start()
-        if self._shown and self._walk.repeatable:
+        if self._shown:
             threading.Thread(target=self._count, name="count", daemon=True).start()
         return self
 
@@ -89,15 +88,9 @@ class ScanProgress:
             )
 
     def _count(self) -> None:
-        total = 0
-        try:
-            for _ in find_all(self._roots, self._walk):
-                total += 1
-                if self._stop.is_set():
-                    return
-        except ImgscanError:  # a root has gone meanwhile: the scan itself will say so
-            return
-        self._bar.update(self._task, total=total)
+        total = count_all(self._roots, self._walk, self._stop.is_set)
+        if total is not None:
+            self._bar.update(self._task, total=total)
 
 
 def show_suspects(tally: Tally, report: Path | None) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from scanner.errors import UsageError
+from scanner.errors import ImgscanError, UsageError
 from scanner.file_list import find_listed
 from scanner.opening import failed_to_open, open_regular
 from scanner.options.walk import WalkOptions
@@ -65,6 +65,21 @@ def find_all(
         walk.files_from, null=walk.null, counts=counts, rules=walk.rules, spool=spool
     )
     return chain(found, listed)
+
+
+def count_all(roots: Sequence[Path], walk: WalkOptions, stop: Callable[[], bool]) -> int | None:
+    """How many files a scan will have, by a walk; None if `stop()` said so, or nobody can know."""
+    if not walk.repeatable:
+        return None
+    total = 0
+    try:
+        for _ in find_all(roots, walk):
+            total += 1
+            if stop():
+                return None
+    except ImgscanError:  # a root has gone meanwhile: the scan itself will say so
+        return None
+    return total
 
 
 def _find(roots: Sequence[Root | Failed], walker: Walker) -> Iterator[ImageRef | Failed]:

@@ -39,7 +39,8 @@ class Item:
 
     @property
     def confidence(self) -> float | None:
-        """Probability of the verdict that was given; None without one."""
+        """Probability of the verdict that was given, of `unsure` of the likelier one."""
         if self.p_fake is None:
             return None
-        return self.p_fake if self.verdict == "fake" else 1.0 - self.p_fake
+        fake = self.p_fake >= 0.5 if self.verdict == "unsure" else self.verdict == "fake"
+        return self.p_fake if fake else 1.0 - self.p_fake

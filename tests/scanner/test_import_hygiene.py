@@ -100,3 +100,8 @@ def test_imports_point_one_way() -> None:
                 for name in names:
                     top = name.split(".")[0]
                     assert top not in packages - allowed, f"{path} imports {name}"
+
+
+def test_decoding_for_the_detail_panel_asks_no_terminal_anything() -> None:
+    """Its processes share the terminal with the screen, which would take the answer for keys."""
+    assert not modules_after("import scanner.tui.detail.worker") & {"textual", "textual_image"}

@@ -1,0 +1,26 @@
+"""Between the journal's rows and what the rest of the program calls results."""
+
+from __future__ import annotations
+
+from scanner.errors import UsageError
+from scanner.journal import Journal, ScanInfo
+from scanner.tui.items import Item
+from scanner.types import Failed, Verdict
+from scanner.verdict import OperatingPoint, judge
+
+
+def result_of(item: Item, point: OperatingPoint) -> Verdict | Failed:
+    """The item as what the scan gave, for a report."""
+    if item.p_fake is None:
+        return Failed(item.ref, item.reason or "unreadable", item.detail, item.facts)
+    return judge(item.ref, item.facts, item.p_fake, point)
+
+
+def last_scan(journal: Journal) -> ScanInfo:
+    """The last scan that can be looked at. Raises UsageError if there is none."""
+    for info in journal.scans():
+        if info.listed:
+            return info
+    raise UsageError(
+        f"{journal.path}: holds no scan to look at; give a folder: imgscan FOLDER --tui"
+    )

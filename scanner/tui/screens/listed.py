@@ -1,0 +1,374 @@
+"""The list on the screen: tables, filter bar, counts; where the cursor is and what is selected."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.screen import Screen
+from textual.suggester import Suggester
+from textual.timer import Timer
+from textual.widgets import Footer, Input, Static
+
+from scanner.errors import ImgscanError
+from scanner.journal import Journal
+from scanner.text import printable
+from scanner.tui import keys
+from scanner.tui.filters import Filter, complete, parse
+from scanner.tui.items import Item
+from scanner.tui.listing import Group, SortKey
+from scanner.tui.rows import FILE_COLUMNS, GROUP_COLUMNS, file_cells, group_cells
+from scanner.tui.table import VirtualTable
+from scanner.tui.triage import Added, Answer, Triage, ask, fetch, question
+
+# Typing goes on within this; the list follows when it pauses.
+_TYPING_SECONDS = 0.15
+_NO_FILES = "There are no pictures in what was given."
+_NONE_PASS = "No file passes the filter; Esc clears it."
+
+
+class FilterSuggester(Suggester):
+    """Completion of the filter's last word."""
+
+    def __init__(self, triage: Triage) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self._triage = triage
+
+    async def get_suggestion(self, value: str) -> str | None:
+        """What → would complete `value` to."""
+        return complete(value, (str(path) for path in self._triage.listing.folders.values()))
+
+
+class ListScreen(Screen[None]):
+    """Shows one scan's list, and follows it as it grows."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(app=False)]
+
+    class Fetched(Message):
+        """More files came from the journal."""
+
+        def __init__(self, added: Added) -> None:
+            super().__init__()
+            self.added = added
+
+    class Found(Message):
+        """The journal answered a filter."""
+
+        def __init__(self, wanted: Filter, answer: Answer) -> None:
+            super().__init__()
+            self.wanted, self.answer = wanted, answer
+
+    class Trouble(Message):
+        """A thread met what a person has to know."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    def __init__(self, triage: Triage, reader: Journal) -> None:
+        """`reader` is the same journal for the threads, so that no key waits for them."""
+        super().__init__()
+        self.triage = triage
+        self.reader = reader
+        self.selected: set[int] = set()
+        self.groups: list[Group] = []
+        self.grouped = False
+        self.folder: Group | None = None  # opened from the folders
+        self._fetching = False
+        self._followed = True  # nobody has moved yet: the cursor stays on top of what comes
+        self._last_selected: int | None = None
+        self._typing: Timer | None = None
+        self._wanted = Filter()
+
+    def compose(self) -> ComposeResult:
+        """Title, filter, tables, the scan's line, the keys."""
+        yield Static(id="top")
+        with Horizontal(id="bar"):
+            yield Input(
+                placeholder="Filter: words, verdict:fake, p:0.4..0.6, folder:, review:none",
+                suggester=FilterSuggester(self.triage),
+                select_on_focus=False,
+                compact=True,
+                id="filter",
+            )
+            yield Static(id="counts")
+        with Horizontal(id="body"):
+            yield VirtualTable(self._file_row, FILE_COLUMNS, id="files")
+            yield VirtualTable(self._group_row, GROUP_COLUMNS, id="groups")
+        yield Static(id="scan")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Begin with what the journal has."""
+        subject = self.triage.subject
+        where = printable(str(self.triage.journal.path))
+        point = f"fake from {subject.point.threshold:.1%} ({subject.point.name})"
+        self.query_one("#top", Static).update(
+            Text(f"imgscan  {where}  {point}  {printable(subject.model)}", overflow="ellipsis")
+        )
+        self.groups_table.display = False
+        self.files.focus()
+        self.redraw()
+        self.follow()
+
+    @property
+    def files(self) -> VirtualTable:
+        """The table of files."""
+        return self.query_one("#files", VirtualTable)
+
+    @property
+    def groups_table(self) -> VirtualTable:
+        """The table of folders."""
+        return self.query_one("#groups", VirtualTable)
+
+    @property
+    def item(self) -> Item | None:
+        """What is under the cursor."""
+        return None if self.grouped else self.triage.item(self.files.cursor)
+
+    def tell(self, text: str, *, error: bool = False) -> None:
+        """A toast; what is wrong stays longer."""
+        self.notify(
+            printable(text),
+            severity="error" if error else "information",
+            timeout=10 if error else 3,
+            markup=False,
+        )
+
+    # --- the list grows
+
+    def follow(self) -> None:
+        """Fetch what the journal has got since."""
+        if not self._fetching:
+            self._fetching = True
+            self._fetch()
+
+    @work(thread=True, group="fetch")
+    def _fetch(self) -> None:
+        try:
+            triage = self.triage
+            added = fetch(self.reader, triage.subject.scan_id, triage.listing)
+            self.post_message(self.Fetched(added))
+        except ImgscanError as error:
+            self._fetching = False
+            self.post_message(self.Trouble(str(error)))
+
+    @on(Fetched)
+    def _add(self, message: Fetched) -> None:
+        self._fetching = False
+        if self.triage.add(message.added):
+            self.redraw(keep=True)
+        elif not len(message.added.table):
+            return
+        self.follow()
+
+    @on(Trouble)
+    def _trouble(self, message: Trouble) -> None:
+        self.tell(message.text, error=True)
+
+    def redraw(self, *, keep: bool = False) -> None:
+        """Draw list and counts anew; with `keep`, the cursor stays on its file."""
+        files, listing = self.files, self.triage.listing
+        cursor = files.cursor
+        if keep and not self._followed and self._under is not None:
+            place = listing.place(self._under)
+            cursor = cursor if place is None else place
+        arrow = "▼" if listing.descending else "▲"
+        files.titles = {listing.sort: arrow}
+        unfiltered = listing.filter == Filter()
+        files.empty_text = "" if listing.total and unfiltered else _NONE_PASS
+        if not listing.total:
+            files.empty_text = self.empty_text()
+        files.set_count(len(listing), cursor)
+        self._remember()
+        if self.grouped:
+            self._draw_groups()
+        self.draw_counts()
+
+    def empty_text(self) -> str:
+        """What stands where there is no file at all."""
+        return _NO_FILES
+
+    _under: int | None = None  # the `seq` under the cursor
+
+    def _remember(self) -> None:
+        order = self.triage.listing.order
+        cursor = self.files.cursor
+        before, self._under = self._under, None
+        if cursor < len(order):
+            self._under = int(order[cursor])
+        if self._under != before:
+            self.show_item()
+
+    def draw_counts(self) -> None:
+        """How many are listed, selected, decided."""
+        listing = self.triage.listing
+        shown = f"{len(listing):,}"
+        if len(listing) != listing.total:
+            shown += f" of {listing.total:,}"
+        parts = [shown]
+        if listing.sort in ("doubt", "scan"):
+            parts.append(f"by {listing.sort}")
+        if self.selected:
+            parts.append(f"{len(self.selected):,} selected")
+        parts.append(f"{listing.reviewed():,} decided")
+        self.query_one("#counts", Static).update(Text(" · ".join(parts)))
+
+    def _file_row(self, place: int) -> Any:
+        item = self.triage.item(place)
+        return file_cells(item, item is not None and item.seq in self.selected)
+
+    def _group_row(self, place: int) -> Any:
+        return group_cells(self.groups[place] if place < len(self.groups) else None)
+
+    @on(VirtualTable.Moved, "#files")
+    def _moved(self) -> None:
+        if self.files.cursor:
+            self._followed = False
+        self._remember()
+
+    def show_item(self) -> None:
+        """The cursor stands on another file."""
+
+    # --- filter
+
+    def action_filter(self) -> None:
+        """To the filter bar."""
+        self.query_one("#filter", Input).focus()
+
+    @on(Input.Changed, "#filter")
+    def _typed(self) -> None:
+        if self._typing is not None:
+            self._typing.stop()
+        self._typing = self.set_timer(_TYPING_SECONDS, self._apply_filter)
+
+    @on(Input.Submitted, "#filter")
+    def _submitted(self) -> None:
+        self._apply_filter()
+        self.focus_list()
+
+    def _apply_filter(self) -> None:
+        bar = self.query_one("#filter", Input)
+        try:
+            wanted = parse(bar.value)
+        except ImgscanError as error:
+            bar.add_class("-wrong")
+            self.query_one("#counts", Static).update(Text(str(error), overflow="ellipsis"))
+            return
+        bar.remove_class("-wrong")
+        self._wanted = wanted
+        if question(wanted) == question(self.triage.listing.filter):
+            self.triage.show(wanted)
+            self._filtered()
+        else:
+            self._find(wanted, self.triage.listing.total)
+
+    @work(thread=True, group="find")
+    def _find(self, wanted: Filter, total: int) -> None:
+        try:
+            answer = ask(self.reader, self.triage.subject.scan_id, wanted, -1, total)
+            self.post_message(self.Found(wanted, answer))
+        except ImgscanError as error:
+            self.post_message(self.Trouble(str(error)))
+
+    @on(Found)
+    def _show_found(self, message: Found) -> None:
+        if message.wanted == self._wanted:  # else more was typed meanwhile
+            self.triage.show(message.wanted, message.answer)
+            self._filtered()
+
+    def _filtered(self) -> None:
+        self._followed = False
+        under = self._under
+        place = None if under is None else self.triage.listing.place(under)
+        self.files.cursor = place or 0
+        self.redraw()
+        if self.grouped:
+            self.groups_table.cursor = 0
+
+    # --- sort, groups, selection, ways out
+
+    def action_sort(self, key: SortKey) -> None:
+        """Sort, or turn round; the cursor goes to the top of what was asked for."""
+        self.triage.sort(key)
+        self._followed = True
+        self.files.cursor = 0
+        self.redraw()
+
+    @on(VirtualTable.TitleClicked)
+    def _title(self, message: VirtualTable.TitleClicked) -> None:
+        self.action_sort(message.key)  # type: ignore[arg-type]
+
+    def action_groups(self) -> None:
+        """Folders instead of files, and back."""
+        self.grouped = not self.grouped
+        self.groups_table.display = self.grouped
+        self.files.display = not self.grouped
+        if self.grouped:
+            self._draw_groups()
+        self.focus_list()
+        self.show_item()
+
+    def _draw_groups(self) -> None:
+        self.groups = self.triage.listing.groups()
+        self.groups_table.empty_text = self.files.empty_text or _NONE_PASS
+        self.groups_table.set_count(len(self.groups))
+
+    @on(VirtualTable.Chosen, "#groups")
+    def _open_group(self) -> None:
+        group = self.groups[self.groups_table.cursor]
+        self.action_groups()
+        self.query_one("#filter", Input).value = f'folder:"{group.path}"'
+        self._apply_filter()
+
+    def focus_list(self) -> None:
+        """To the table that is shown."""
+        (self.groups_table if self.grouped else self.files).focus()
+
+    def action_select(self) -> None:
+        """Turn the row's selection round, and go on to the next."""
+        if self._under is None or self.grouped:
+            return
+        self.selected ^= {self._under}
+        self._last_selected = self.files.cursor
+        self.files.redraw([self.files.cursor])
+        self.files.cursor += 1
+        self.draw_counts()
+
+    def action_select_range(self) -> None:
+        """From the last row that was selected to this one."""
+        if self.grouped or not len(self.triage.listing):
+            return
+        here = self.files.cursor
+        start = here if self._last_selected is None else self._last_selected
+        first, last = sorted((start, here))
+        self.selected |= {int(seq) for seq in self.triage.listing.order[first : last + 1]}
+        self.redraw()
+
+    def action_select_all(self) -> None:
+        """All that is listed; again: none."""
+        listed = {int(seq) for seq in self.triage.listing.order}
+        self.selected = set() if listed <= self.selected else self.selected | listed
+        self.redraw()
+
+    def action_back(self) -> None:
+        """One step out: of the bar, of the selection, of the filter, of the folders."""
+        bar = self.query_one("#filter", Input)
+        if bar.has_focus:
+            self.focus_list()
+        elif self.selected:
+            self.selected = set()
+            self.redraw()
+        elif bar.value:
+            was_folder = bar.value.startswith('folder:"')
+            bar.value = ""
+            self._apply_filter()
+            if was_folder and not self.grouped:
+                self.action_groups()
+        elif self.grouped:
+            self.action_groups()

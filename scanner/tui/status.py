@@ -1,0 +1,42 @@
+"""The line on how far the scan and the person are."""
+
+from __future__ import annotations
+
+from scanner.tui.rows import bar
+from scanner.tui.scanning import Progress
+
+
+def scan_text(progress: Progress | None, width: int) -> str:
+    """The scan in one line of about `width` cells; the most important comes first."""
+    if progress is None:
+        return ""
+    files = f"{progress.scanned:,}" + (f"/{progress.total:,}" if progress.total else "")
+    failed = f"{progress.failed:,} failed"
+    match progress.state:
+        case "starting":
+            return "Loading the model…"
+        case "broken":
+            return f"Broke off after {files} · R goes on"
+        case "cancelled":
+            return f"Cancelled after {files} · {failed} · R goes on"
+        case "finished":
+            return f"Scanned {progress.scanned:,} in {duration(progress.seconds)} · {failed}"
+    parts = [f"{'Paused' if progress.state == 'paused' else 'Scanning'} {files}"]
+    if progress.total:
+        share = min(1.0, progress.scanned / progress.total)
+        parts[0] += f" {bar(share)} {share:.0%}" if width >= 70 else f" {share:.0%}"
+    parts += [f"{progress.rate:.0f}/s"]
+    left = progress.seconds_left
+    if left is not None and progress.state == "scanning":
+        parts.append(f"{duration(left)} left")
+    parts += [f"{progress.suspects:,} suspect", failed]
+    if progress.known:
+        parts.append(f"{progress.known:,} known before")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Hours only where there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

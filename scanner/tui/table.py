@@ -1,0 +1,280 @@
+"""A table that draws only what is on the screen, however many rows there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+Align = Literal["left", "right"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`width` in cells; with `grow`, that is the least, and the share of what is left over.
+
+    `keep_end`: of a text that is too long the end is shown. `key` is what a click asks to sort by.
+    """
+
+    title: str
+    width: int
+    grow: int = 0
+    align: Align = "left"
+    keep_end: bool = False
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A text, already safe to show, and the component class of its colour ("": none)."""
+
+    text: str
+    kind: str = ""
+
+
+Rows = Callable[[int], Sequence[Cell]]
+
+
+class VirtualTable(ScrollView, can_focus=True):
+    """Rows are asked for by place, when they come to be seen. One line stays for the titles.
+
+    The first cell's column also shows the cursor, so that it is seen without any colour.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "table--title",
+        "table--cursor",
+        "table--fake",
+        "table--real",
+        "table--failed",
+        "table--dim",
+        "table--bar",
+        "table--mark",
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,j", "down", "Down", show=False),
+        Binding("up,k", "up", "Up", show=False),
+        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
+        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
+        Binding("home", "first", "First", show=False),
+        Binding("end,G", "last", "Last", show=False),
+        Binding("enter", "choose", "Open", show=False),
+    ]
+
+    cursor: reactive[int] = reactive(0)
+    count: reactive[int] = reactive(0)
+
+    class Told(Message):
+        """What happened in a table."""
+
+        def __init__(self, table: VirtualTable) -> None:
+            super().__init__()
+            self.table = table
+
+        @property
+        def control(self) -> VirtualTable:
+            """The table, for the selectors of handlers."""
+            return self.table
+
+    class Moved(Told):
+        """The cursor stands elsewhere, or on something else."""
+
+    class Chosen(Told):
+        """Enter, or a second click on the row under the cursor."""
+
+    class TitleClicked(Told):
+        """A click on a column's title."""
+
+        def __init__(self, table: VirtualTable, key: str) -> None:
+            super().__init__(table)
+            self.key = key
+
+    def __init__(self, rows: Rows, columns: Sequence[Column], *, id: str) -> None:
+        super().__init__(id=id)
+        self._rows_at = rows
+        self._columns = columns
+        self.titles: dict[str, str] = {}  # of sorted columns: what stands behind the title
+        self.empty_text = ""
+
+    # --- for the owner
+
+    def set_count(self, count: int, cursor: int | None = None) -> None:
+        """How many rows there are, and where the cursor is to stand; draws them all anew."""
+        self.count = count
+        self.virtual_size = Size(self.size.width, count + 1)
+        self.cursor = max(0, min(self.cursor if cursor is None else cursor, count - 1))
+        self._show_cursor()
+        self.refresh()
+
+    def redraw(self, places: Sequence[int]) -> None:
+        """These rows have changed."""
+        for place in places:
+            self._refresh_row(place)
+
+    @property
+    def visible_rows(self) -> int:
+        """Rows the widget has room for."""
+        return max(1, self.scrollable_content_region.height - 1)
+
+    # --- cursor
+
+    def validate_cursor(self, cursor: int) -> int:
+        """Inside of the table."""
+        return max(0, min(cursor, self.count - 1))
+
+    def watch_cursor(self, old: int, new: int) -> None:
+        """Draw the two rows, and tell."""
+        self._refresh_row(old)
+        self._refresh_row(new)
+        self._show_cursor()
+        self.post_message(self.Moved(self))
+
+    def _refresh_row(self, place: int) -> None:
+        y = place + 1 - self.scroll_offset.y
+        if 1 <= y < self.size.height:
+            self.refresh(Region(0, y, self.size.width, 1))
+
+    def _show_cursor(self) -> None:
+        top, room = self.scroll_offset.y, self.visible_rows
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False, immediate=True)
+        elif self.cursor >= top + room:
+            self.scroll_to(y=self.cursor - room + 1, animate=False, immediate=True)
+
+    def action_down(self) -> None:
+        """One row down."""
+        self.cursor += 1
+
+    def action_up(self) -> None:
+        """One row up."""
+        self.cursor -= 1
+
+    def action_page(self, direction: int) -> None:
+        """A screen's worth of rows."""
+        self.cursor += direction * max(1, self.visible_rows - 1)
+
+    def action_first(self) -> None:
+        """The first row."""
+        self.cursor = 0
+
+    def action_last(self) -> None:
+        """The last row."""
+        self.cursor = self.count - 1
+
+    def action_choose(self) -> None:
+        """What is under the cursor."""
+        if self.count:
+            self.post_message(self.Chosen(self))
+
+    # --- mouse
+
+    def on_click(self, event: events.Click) -> None:
+        """Move the cursor; a double click chooses; the titles sort."""
+        if event.y == 0:
+            x = 0
+            for column, width in zip(self._columns, self._widths(), strict=True):
+                if x <= event.x < x + width + 1 and column.key:
+                    self.post_message(self.TitleClicked(self, column.key))
+                    return
+                x += width + 1
+            return
+        place = event.y - 1 + self.scroll_offset.y
+        if place >= self.count:
+            return
+        again = place == self.cursor and event.chain > 1
+        self.cursor = place
+        if again:
+            self.action_choose()
+
+    # --- drawing
+
+    def on_resize(self) -> None:
+        """Keep the cursor in sight when the terminal shrinks."""
+        self.virtual_size = Size(self.size.width, self.count + 1)
+        self._show_cursor()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """The titles stay; all below them is another part of the table."""
+        super().watch_scroll_y(old_value, new_value)
+        if round(old_value) != round(new_value):
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """The titles, or the row at this line of the screen."""
+        width = self.scrollable_content_region.width
+        base = self.rich_style
+        if y == 0:
+            return self._strip(self._title_cells(), base + self._kind("title"), width, plain=True)
+        place = y - 1 + self.scroll_offset.y
+        if place >= self.count:
+            text = self.empty_text if y == 2 and not self.count else ""
+            return Strip([Segment(set_cell_size(f"  {text}", width), base)], width)
+        cells = list(self._rows_at(place))
+        if place == self.cursor:
+            # Read to the end of the line by those who cannot tell the colours apart.
+            cells[0] = Cell("▶" + cells[0].text[1:], cells[0].kind)
+            # In one colour: on the cursor's background the others would be hard to read.
+            return self._strip(cells, base + self._kind("cursor"), width, plain=True)
+        return self._strip(cells, base, width, plain=False)
+
+    def _strip(self, cells: Sequence[Cell], style: Style, width: int, plain: bool) -> Strip:
+        segments: list[Segment] = []
+        used = 0
+        for column, cell, room in zip(self._columns, cells, self._widths(), strict=True):
+            own = style if plain or not cell.kind else style + self._kind(cell.kind)
+            segments += (Segment(fit(cell.text, room, column), own), Segment(" ", style))
+            used += room + 1
+        return Strip(segments, used).adjust_cell_length(width, style)
+
+    def _kind(self, name: str) -> Style:
+        return self.get_component_rich_style(f"table--{name}", partial=True)
+
+    def _title_cells(self) -> list[Cell]:
+        return [
+            Cell(column.title + self.titles.get(column.key, "") if column.key else column.title)
+            for column in self._columns
+        ]
+
+    def _widths(self) -> list[int]:
+        """Cells for each column; those that grow share what the others leave."""
+        room = self.scrollable_content_region.width - len(self._columns)
+        fixed = sum(column.width for column in self._columns if not column.grow)
+        shares = sum(column.grow for column in self._columns)
+        left = max(0, room - fixed)
+        widths = []
+        for column in self._columns:
+            if not column.grow:
+                widths.append(column.width)
+                continue
+            share = max(column.width, left * column.grow // shares) if shares else column.width
+            share = min(share, left)
+            left -= share
+            shares -= column.grow
+            widths.append(share)
+        return widths
+
+
+def fit(text: str, width: int, column: Column) -> str:
+    """`text` in exactly `width` cells, with an ellipsis where something is missing."""
+    length = cell_len(text)
+    if length <= width:
+        gap = " " * (width - length)
+        return gap + text if column.align == "right" else text + gap
+    if width <= 1:
+        return "…"[:width]
+    if not column.keep_end:
+        return set_cell_size(text, width - 1) + "…"
+    while cell_len(text) > width - 1:
+        text = text[max(1, (cell_len(text) - width + 1) // 2) :]
+    return "…" + text + " " * (width - 1 - cell_len(text))

@@ -1,0 +1,294 @@
+"""One person's work on one scan: the list, the rows on the screen, and decisions made.
+
+Of no face: the screen and the plain text mode both stand on it. Only one thread uses it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from scanner.journal import Asked, Journal, Query, Review, Row
+from scanner.journal.reviews import RANKS, Decision
+from scanner.tui.filters import Filter
+from scanner.tui.items import Item
+from scanner.tui.listing import DESCENDING_FIRST, Listing, SortKey, Table, table_of
+from scanner.verdict import OperatingPoint, verdict_of
+
+# Files added to the list at once; rows kept at hand; rows read at once around one that is not.
+_FETCHED = 5000
+# Decisions made at once that take longer than a key press may.
+MANY = 200
+_AT_HAND = 4096
+_BLOCK = 64
+
+# Of a file: the decision, the note and the tags that it is to have.
+Change: TypeAlias = Callable[[Item], tuple[Decision, str, tuple[str, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The scan that is looked at: its number in the journal, and what judged it.
+
+    `where` tells where a file lies now that the scan found at a path.
+    """
+
+    scan_id: int
+    model_name: str
+    model_digest: str
+    point: OperatingPoint
+    where: Callable[[Path], Path] = lambda path: path
+
+    @property
+    def model(self) -> str:
+        """As reports write it."""
+        return f"{self.model_name}@{self.model_digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Files that the journal has got since: what `Triage.add()` takes.
+
+    `after` is the last `seq` before them, `asked` the filter that `found` answers, `paths` those
+    of folders that the list did not have.
+    """
+
+    scan_id: int
+    after: int
+    table: Table
+    paths: dict[int, Path]
+    asked: Filter
+    found: list[int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Which of the files below `end` the journal found; None if it was asked nothing."""
+
+    end: int
+    found: list[int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a decision, an undo or a redo came to: the files of this list, and contents anywhere.
+
+    A file whose content was never read (`unread`) cannot be decided on: reviews are of contents.
+    """
+
+    seqs: tuple[int, ...]
+    count: int
+    unread: int = 0
+
+
+class Triage:
+    """The list of one scan. Raises JournalError wherever the journal is asked."""
+
+    def __init__(self, journal: Journal, subject: Subject, reviewer: str) -> None:
+        self.journal = journal
+        self.subject = subject
+        self.reviewer = reviewer
+        self.listing = Listing(subject.point)
+        self._rows: OrderedDict[int, Item] = OrderedDict()
+
+    # --- the list
+
+    def load(self) -> None:
+        """All that the journal has of the scan by now."""
+        while True:
+            added = fetch(self.journal, self.subject.scan_id, self.listing)
+            if not self.add(added):
+                return
+
+    def add(self, added: Added) -> bool:
+        """Take what `fetch()` got; False if it held none, or answers another list or filter."""
+        listing = self.listing
+        if (
+            added.scan_id != self.subject.scan_id
+            or added.after != listing.total - 1
+            or question(added.asked) != question(listing.filter)
+            or not len(added.table)
+        ):
+            return False
+        listing.extend(added.table, added.paths, added.found)
+        return True
+
+    def show(self, wanted: Filter, answer: Answer | None = None) -> None:
+        """Filter the list; `answer` is what `ask()` found for it, if somebody asked already."""
+        listing, scan_id = self.listing, self.subject.scan_id
+        if question(wanted) != question(listing.filter):
+            if answer is None:
+                answer = ask(self.journal, scan_id, wanted, -1, listing.total)
+            # Files that came since it was asked.
+            rest = ask(self.journal, scan_id, wanted, answer.end - 1, listing.total)
+            found = None
+            if answer.found is not None and rest.found is not None:
+                found = answer.found + rest.found
+            listing.set_found(found)
+        listing.filter = wanted
+        listing.renew()
+
+    def sort(self, key: SortKey, descending: bool | None = None) -> None:
+        """Order the list; the same key again turns it round."""
+        listing = self.listing
+        if descending is None:
+            again = key == listing.sort
+            descending = not listing.descending if again else key in DESCENDING_FIRST
+        if key == "name" and listing.names_known < listing.total:
+            names = self.journal.pages.numbers_by_name(self.subject.scan_id)
+            # Others may have come meanwhile; the list has not heard of them.
+            listing.set_names([seq for seq in names if seq < listing.total])
+        listing.sort, listing.descending = key, descending
+        listing.renew()
+
+    def item(self, place: int) -> Item | None:
+        """What stands at a place of the list."""
+        order = self.listing.order
+        if not 0 <= place < len(order):
+            return None
+        found = self._rows.get(int(order[place]))
+        if found is not None:
+            return found
+        start = max(0, place - _BLOCK // 2)
+        self.items([int(seq) for seq in order[start : start + _BLOCK]])
+        return self._rows.get(int(order[place]))
+
+    def items(self, seqs: Sequence[int]) -> list[Item]:
+        """The files with these `seq`."""
+        missing = [seq for seq in seqs if seq not in self._rows]
+        found = {seq: self._rows[seq] for seq in seqs if seq in self._rows}
+        for item in read_items(self.journal, self.subject, missing):
+            self._rows[item.seq] = found[item.seq] = item
+        while len(self._rows) > _AT_HAND:
+            self._rows.popitem(last=False)
+        return [found[seq] for seq in seqs if seq in found]
+
+    def forget_rows(self) -> None:
+        """Read them anew: files lie elsewhere, or people decided."""
+        self._rows.clear()
+
+    # --- decisions
+
+    def decide(self, seqs: Sequence[int], decision: Decision) -> Done:
+        """In the journal when this returns. Notes and tags that were there stay."""
+        return self.apply(self.items(seqs), lambda item: (decision, item.note, item.tags))
+
+    def annotate(self, seqs: Sequence[int], note: str | None, tags: tuple[str, ...]) -> Done:
+        """Give the files a note (None: each keeps its own) and tags.
+
+        Where nobody has decided yet, `skip` is what the journal holds with it.
+        """
+        return self.apply(
+            self.items(seqs),
+            lambda item: (item.review or "skip", item.note if note is None else note, tags),
+        )
+
+    def apply(self, items: Sequence[Item], change: Change) -> Done:
+        """Set what `change` says of each of the files."""
+        asked, unread = changes(items, self.subject.model_digest, change)
+        return self.changed(self.journal.reviews.set_all(asked, reviewer=self.reviewer), unread)
+
+    def undo(self) -> Done:
+        """Take back this reviewer's last decision, or all that one key press decided."""
+        return self.changed(self.journal.reviews.undo_all(self.reviewer))
+
+    def redo(self) -> Done:
+        """Take back the last `undo()`."""
+        return self.changed(self.journal.reviews.redo_all(self.reviewer))
+
+    def changed(self, reviews: Sequence[Review], unread: int = 0) -> Done:
+        """Bring the list up to what the journal holds now, also for equal files elsewhere in it."""
+        pages, scan_id = self.journal.pages, self.subject.scan_id
+        if len(reviews) > MANY:
+            self._rows.clear()
+            self.listing.replace_reviews(pages.reviewed(scan_id))
+            return Done((), len(reviews), unread)
+        seqs: list[int] = []
+        by_rank: dict[int, list[int]] = {}
+        for review in reviews:
+            holders = [n for n in pages.holders(scan_id, review.sha256) if n < self.listing.total]
+            now = self.journal.reviews.current(review.sha256)
+            by_rank.setdefault(0 if now is None else RANKS[now.decision], []).extend(holders)
+            seqs += holders
+        for seq in seqs:
+            self._rows.pop(seq, None)
+        for rank, ranked in by_rank.items():
+            self.listing.set_reviews(ranked, rank)
+        return Done(tuple(seqs), len(reviews), unread)
+
+
+def read_items(journal: Journal, subject: Subject, seqs: Sequence[int]) -> Iterator[Item]:
+    """The files with these `seq`, in this order. May run in another thread."""
+    for start in range(0, len(seqs), 500):
+        for row in journal.pages.rows(subject.scan_id, seqs[start : start + 500]):
+            yield _item(row, subject)
+
+
+def changes(items: Iterable[Item], model_digest: str, change: Change) -> tuple[list[Asked], int]:
+    """What to ask of the journal, each content once; and how many files have no known content."""
+    asked: dict[str, Asked] = {}
+    unread = 0
+    for item in items:
+        sha256 = item.facts.sha256
+        if sha256 is None:
+            unread += 1
+            continue
+        decision, note, tags = change(item)
+        asked[sha256] = Asked(item.ref, sha256, decision, note, tags, model_digest)
+    return list(asked.values()), unread
+
+
+def _item(row: Row, subject: Subject) -> Item:
+    verdict = None if row.p_fake is None else verdict_of(row.p_fake, subject.point)
+    review = row.review
+    return Item(
+        seq=row.seq,
+        ref=replace(row.ref, path=subject.where(row.ref.path)),
+        facts=row.facts,
+        p_fake=row.p_fake,
+        verdict=verdict,
+        reason=row.reason,
+        detail=row.detail,
+        threshold=subject.point.threshold,
+        operating_point=subject.point.name,
+        model=subject.model,
+        review=None if review is None else review.decision,
+        note="" if review is None else review.note,
+        tags=() if review is None else review.tags,
+        reviewer="" if review is None else review.reviewer,
+    )
+
+
+def fetch(journal: Journal, scan_id: int, listing: Listing, limit: int = _FETCHED) -> Added:
+    """What the journal has beyond the end of the list. May run in another thread."""
+    wanted, after, known = listing.filter, listing.total - 1, listing.folders
+    # The longer the list, the more at once: sorting anew costs by the list's length.
+    rows = journal.pages.columns(scan_id, after=after, limit=max(limit, listing.total // 4))
+    new = sorted({row[0] for row in rows} - known.keys())
+    paths = journal.pages.folder_paths(new)
+    found = ask(journal, scan_id, wanted, after, after + 1 + len(rows)).found if rows else None
+    return Added(scan_id, after, table_of(rows), paths, wanted, found)
+
+
+def question(wanted: Filter) -> tuple[object, ...]:
+    """The part of a filter that only the journal can answer."""
+    return (wanted.texts, wanted.reason)
+
+
+def ask(journal: Journal, scan_id: int, wanted: Filter, after: int, end: int) -> Answer:
+    """Which `seq` after `after` and below `end` pass the journal's part of a filter.
+
+    May run in another thread.
+    """
+    queries = [Query(text=text) for text in wanted.texts]
+    if wanted.reason is not None:
+        queries.append(Query(reason=wanted.reason))
+    if not queries:
+        return Answer(end, None)
+    if after + 1 >= end:
+        return Answer(end, [])
+    found = [set(journal.pages.numbers(scan_id, query, after=after)) for query in queries]
+    return Answer(end, sorted(seq for seq in set.intersection(*found) if seq < end))
