@@ -246,6 +246,32 @@ def test_a_scan_that_is_killed_leaves_no_orphans(tmp_path: Path, number: signal.
     assert all_gone(children, seconds=2)
 
 
+_SHORT = """
+import sys
+from pathlib import Path
+from fakes import HALF, BrightnessScorer
+from scanner.limits import Limits
+from scanner.scan import scan
+from scanner.types import ImageRef
+
+list(scan([ImageRef(Path(sys.argv[1]))], BrightnessScorer(), point=HALF, batch_size=1,
+          limits=Limits(12)))
+"""
+
+
+def test_a_scan_that_is_over_before_all_workers_are_up_says_nothing_of_it(tmp_path: Path) -> None:
+    save_grey(tmp_path / "a.png", 0)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/scanner")])
+    done = subprocess.run(
+        [sys.executable, "-c", _SHORT, str(tmp_path / "a.png")],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # --- what the limits are by themselves ---
 
 
