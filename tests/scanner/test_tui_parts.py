@@ -1,0 +1,345 @@
+"""What the triage screen stands on, without a screen."""
+
+from __future__ import annotations
+
+import errno
+import io
+import math
+import os
+import random
+from pathlib import Path
+
+import pytest
+from tui_fakes import PIPELINE, POINT, TEN, MadeUpPlan, recorded, result
+
+from scanner.errors import ImgscanError, UsageError
+from scanner.journal import Journal
+from scanner.tui import desktop, transfer
+from scanner.tui.crash import CrashLog
+from scanner.tui.filters import Filter, complete, parse
+from scanner.tui.plain import run_plain
+from scanner.tui.rows import bar, percent, size_text
+from scanner.tui.table import Column, fit
+from scanner.tui.transfer import TransferLog
+from scanner.tui.triage import Subject, Triage
+from scanner.types import ImageRef
+
+# Filter
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ("", Filter()),
+        ("red tree", Filter(texts=("red", "tree"))),
+        ('"red tree" x', Filter(texts=("red tree", "x"))),
+        ("is:fake", Filter(verdict="fake")),
+        ("verdict:unsure", Filter(verdict="unsure")),
+        ("p:0.4..0.6", Filter(p_min=0.4, p_max=0.6)),
+        ("p:90%..", Filter(p_min=0.9)),
+        ("p:..5%", Filter(p_max=0.05)),
+        ("conf:>0.9", Filter(p_min=0.9)),
+        ("p:<=0.2", Filter(p_max=0.2)),
+        ('folder:"/a b/c" r:none', Filter(folder="/a b/c", review="none")),
+        ("reason:trunc", Filter(reason="truncated")),
+        ("C:\\x 12:30", Filter(texts=("C:\\x", "12:30"))),
+        ("folder:", Filter()),
+    ],
+)
+def test_what_is_typed_becomes_a_filter(typed, wanted) -> None:
+    assert parse(typed) == wanted
+
+
+@pytest.mark.parametrize("typed", ["verdict:maybe", "p:abc", "p:..", "p:120%..", "review:x"])
+def test_a_filter_that_is_wrong_says_what_can_be_typed(typed) -> None:
+    with pytest.raises(UsageError, match=typed.split(":")[0]):
+        parse(typed)
+
+
+def test_completion_knows_keys_values_and_folders() -> None:
+    assert complete("x ver") == "x verdict:"
+    assert complete("review:un") == "review:unsure"
+    assert complete("folder:/a", ["/abc", "/b"]) == "folder:/abc"
+    assert complete("nothing") is None
+    assert complete("") is None
+
+
+# The list
+
+
+def triage_of(journal: Journal, scan_id: int = 1) -> Triage:
+    names = PIPELINE.model_name, PIPELINE.model_digest
+    triage = Triage(journal, Subject(scan_id, *names, POINT), "ann")
+    triage.load()
+    return triage
+
+
+def test_the_list_filters_and_sorts_as_a_plain_loop_would(tmp_path) -> None:
+    dice = random.Random(1)
+    results = [
+        result(
+            f"/pictures/{dice.choice('abc')}/{dice.choice(['tree', 'Red', 'sky'])}-{n}.png",
+            None if n % 7 == 0 else round(dice.random(), 2),
+            size=dice.randrange(100),
+        )
+        for n in range(200)
+    ]
+    with Journal(recorded(tmp_path / "j.sqlite", results)) as journal:
+        triage = triage_of(journal)
+        for typed, holds in [
+            ("tree", lambda r: "tree" in str(r.ref.path)),
+            ("RED /b/", lambda r: "red" in str(r.ref.path).lower() and "/b/" in str(r.ref.path)),
+            ("verdict:fake", lambda r: getattr(r, "p_fake", -1) >= 0.6),
+            ("verdict:real p:>0.3", lambda r: 0.3 <= getattr(r, "p_fake", -1) < 0.6),
+            ("verdict:failed", lambda r: not hasattr(r, "p_fake")),
+            ("folder:/pictures/a", lambda r: r.ref.path.parent.name == "a"),
+            ("reason:truncated sky", lambda r: not hasattr(r, "p_fake") and "sky" in r.ref.name),
+        ]:
+            triage.show(parse(typed))
+            triage.sort("scan", False)
+            assert list(triage.listing.order) == [n for n, r in enumerate(results) if holds(r)]
+        triage.show(Filter())
+        for key, of in [
+            ("p", lambda r: getattr(r, "p_fake", math.inf)),
+            ("size", lambda r: r.facts.bytes),
+            ("name", lambda r: os.fsencode(r.ref.path.name)),
+            ("folder", lambda r: os.fsencode(r.ref.path.parent)),
+            ("doubt", lambda r: abs(getattr(r, "p_fake", math.inf) - 0.6)),
+        ]:
+            triage.sort(key, False)
+            by = sorted(range(200), key=lambda n: of(results[n]))
+            assert list(triage.listing.order) == by, key
+
+
+def test_review_wrong_lists_where_a_person_differs_from_the_model(tmp_path) -> None:
+    with Journal(recorded(tmp_path / "j.sqlite")) as journal:
+        triage = triage_of(journal)
+        triage.decide([4], "real")  # eel, 0.99
+        triage.decide([0], "fake")  # ant, 0.95
+        triage.decide([1], "fake")  # bee, 0.10
+        triage.decide([3], "fake")  # dog, no score
+        triage.show(parse("review:wrong"))
+        assert sorted(triage.listing.order) == [1, 4]
+
+
+def test_files_that_come_while_a_filter_is_on_are_filtered_too(tmp_path) -> None:
+    with Journal(tmp_path / "j.sqlite") as journal:
+        recorder = journal.record(PIPELINE, [Path("/pictures")], POINT)
+        for each in TEN[:5]:
+            recorder.add(each)
+        recorder.write()
+        triage = triage_of(journal, recorder.id)
+        triage.show(parse("/b/"))
+        assert len(triage.listing) == 1
+        for each in TEN[5:]:
+            recorder.add(each)
+        recorder.write()
+        triage.load()
+        assert (len(triage.listing), triage.listing.total) == (6, 10)
+
+
+# Moving and copying
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[ImageRef]:
+    refs = []
+    for folder in ("a", "b"):
+        path = tmp_path / folder / "x.png"
+        path.parent.mkdir()
+        path.write_bytes(folder.encode())
+        refs.append(ImageRef(path))
+    return refs
+
+
+@pytest.mark.parametrize("kind", ["move", "copy"])
+@pytest.mark.parametrize("other_disk", [False, True])
+def test_taken_names_get_numbers_and_all_is_undone(
+    tmp_path, pictures, kind, other_disk, monkeypatch
+) -> None:
+    if other_disk:
+
+        def refuse(*args: object, **options: object) -> None:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+        monkeypatch.setattr(transfer.os, "link", refuse)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.png").write_bytes(b"mine")
+    log = TransferLog(tmp_path / "log")
+    outcome = log.transfer(pictures, tmp_path / "out", kind)
+    assert (outcome.done, outcome.failed) == (2, [])
+    found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert found == {"x.png": b"mine", "x (2).png": b"a", "x (3).png": b"b"}
+    assert all(ref.path.exists() is (kind == "copy") for ref in pictures)
+    # Another process reads the same log.
+    again = TransferLog(tmp_path / "log")
+    where = tmp_path / "out" / "x (2).png" if kind == "move" else pictures[0].path
+    assert again.where(pictures[0].path) == where
+    assert again.undo(again.operations[0]).done == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.png"]
+    assert [ref.path.read_bytes() for ref in pictures] == [b"a", b"b"]
+    assert TransferLog(tmp_path / "log").operations[0].undone
+
+
+def test_failures_are_listed_and_the_others_are_moved(tmp_path, pictures) -> None:
+    pictures.insert(0, ImageRef(tmp_path / "gone.png"))
+    pictures.insert(1, ImageRef(tmp_path / "x.zip", "inside.png"))
+    outcome = TransferLog(tmp_path / "log").transfer(pictures, tmp_path / "out", "move")
+    assert outcome.done == 2
+    assert [path.name for path, _ in outcome.failed] == ["gone.png", "x.zip"]
+
+
+def test_undoing_overwrites_and_deletes_nothing_that_is_not_its_own(tmp_path, pictures) -> None:
+    log = TransferLog(tmp_path / "log")
+    log.transfer(pictures[:1], tmp_path / "moved", "move")
+    pictures[0].path.write_bytes(b"new")
+    log.transfer(pictures[1:], tmp_path / "copied", "copy")
+    (tmp_path / "copied" / "x.png").write_bytes(b"edited")
+    for operation in log.operations:
+        outcome = log.undo(operation)
+        assert (outcome.done, len(outcome.failed)) == (0, 1)
+    assert pictures[0].path.read_bytes() == b"new"
+    assert (tmp_path / "moved" / "x.png").read_bytes() == b"a"
+    assert (tmp_path / "copied" / "x.png").read_bytes() == b"edited"
+
+
+def test_a_kill_between_the_log_and_the_move_leaves_nothing_to_undo(
+    tmp_path, pictures, monkeypatch
+) -> None:
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(transfer, "_move", killed)
+    log = TransferLog(tmp_path / "log")
+    with pytest.raises(KeyboardInterrupt):
+        log.transfer(pictures, tmp_path / "out", "move")
+    monkeypatch.undo()
+    with (tmp_path / "log").open("a") as file:
+        file.write('{"op": 1, "fro')  # and one that cut a line off
+    log = TransferLog(tmp_path / "log")
+    assert log.where(pictures[0].path) == pictures[0].path
+    outcome = log.undo(log.operations[0])
+    assert (outcome.done, outcome.failed) == (0, [])
+    assert pictures[0].path.read_bytes() == b"a"
+
+
+def test_a_file_moved_twice_goes_back_step_by_step(tmp_path, pictures) -> None:
+    log, start = TransferLog(tmp_path / "log"), pictures[0].path
+    log.transfer(pictures[:1], tmp_path / "one", "move")
+    log.transfer(pictures[:1], tmp_path / "two", "move")
+    assert log.where(start) == tmp_path / "two" / "x.png"
+    log.undo(log.operations[1])
+    assert log.where(start) == tmp_path / "one" / "x.png"
+    log.undo(log.operations[0])
+    assert start.read_bytes() == b"a"
+
+
+# The desktop
+
+
+def test_without_a_desktop_nothing_is_started_on_the_terminal(
+    tmp_path, monkeypatch, pictures
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(desktop.sys, "platform", "linux")
+    with pytest.raises(ImgscanError, match="c copies the path"):
+        desktop.reveal(pictures[0].path)
+    with pytest.raises(ImgscanError, match="not there any more"):
+        desktop.reveal(tmp_path / "gone.png")
+
+
+def test_what_is_not_named_like_a_picture_is_not_opened(tmp_path) -> None:
+    with Journal(recorded(tmp_path / "j.sqlite")) as journal:
+        item = triage_of(journal).item(0)
+    assert item is not None
+    script = tmp_path / "x.desktop"
+    script.touch()
+    with pytest.raises(ImgscanError, match="not named like a picture"):
+        desktop.open_in_viewer(item, script)
+
+
+# Line by line
+
+
+def plain(journal: Path, typed: str, plan: MadeUpPlan | None = None) -> list[str]:
+    sink = io.StringIO()
+    run_plain(
+        journal,
+        plan,
+        reviewer="ann",
+        replan=lambda info: MadeUpPlan(),
+        source=io.StringIO(typed),
+        sink=sink,
+    )
+    assert "\x1b" not in sink.getvalue()
+    return sink.getvalue().splitlines()
+
+
+def test_the_plain_list_is_worked_through_by_letters(tmp_path) -> None:
+    journal = recorded(tmp_path / "j.sqlite")
+    lines = plain(journal, "f\nr\nz\ne six fingers\nt hands\n/ verdict:real\no size\na\nd\nq\n")
+    assert lines[1] == (
+        "1 of 10: fake, 99.0% likely fake. undecided. eel.png, 391 KiB, in /pictures/b."
+    )
+    assert "> eel.png: fake." in lines
+    assert "> ant.png: real." in lines
+    assert "> Undone: 1." in lines
+    assert any("Note: six fingers. Tags: hands." in line for line in lines)
+    assert "> 4 of 10 files." in lines
+    assert lines[-1] == "> All decisions are saved."
+    with Journal(journal) as opened:
+        review = opened.reviews.current(TEN[4].facts.sha256 or "")
+        assert review is not None
+        assert (review.decision, review.reviewer) == ("fake", "ann")
+
+
+def test_every_letter_of_the_plain_help_is_obeyed(tmp_path) -> None:
+    journal = recorded(tmp_path / "j.sqlite")
+    typed = "h\nn\nb\nu\ns\ny\nj 3\nj x\nl\ng\ni\nc\n?\no nothing\nw\nxyz\np:\n"
+    lines = plain(journal, typed + f"w {tmp_path / 'o.csv'}\nm {tmp_path / 'm.csv'}\n")
+    text = "\n".join(lines)
+    assert text.count("is not known") == 2  # xyz and p:
+    for said in ("> 3 of 10", "6 files, 50%", "SHA-256:", "No scan is running", "Saved 10 rows"):
+        assert said in text
+    assert "Error: j needs the number" in text
+    assert "none of these files was decided" in text
+
+
+def test_the_plain_list_follows_a_scan_and_escapes_names(tmp_path) -> None:
+    evil = result("/pictures/\x1b[31m[b]\u202egpj.png", 0.9)
+    lines = plain(tmp_path / "j.sqlite", "c\n", MadeUpPlan([evil]))
+    assert "\\x1b[31m[b]\\u202egpj.png" in lines[2]
+    lines = plain(tmp_path / "k.sqlite", "\nq\n", MadeUpPlan([]))
+    assert "There are no pictures." in lines
+
+
+# Small things
+
+
+def test_what_is_too_long_is_cut_to_the_cell(tmp_path) -> None:
+    assert fit("abcdef", 4, Column("", 4)) == "abc…"
+    assert fit("abcdef", 4, Column("", 4, keep_end=True)) == "…def"
+    assert fit("ab", 4, Column("", 4, align="right")) == "  ab"
+    for width in range(8):
+        for keep_end in (False, True):
+            from rich.cells import cell_len
+
+            assert cell_len(fit("日本語a日", width, Column("", 4, keep_end=keep_end))) == width
+
+
+def test_numbers_for_people() -> None:
+    assert [percent(p) for p in (0.0, 0.5, 0.99999, 1.0)] == ["0.0%", "50.0%", "99.9%", "100.0%"]
+    assert [size_text(n) for n in (None, 0, 1023, 1024, 10**6, 10**10)] == [
+        "", "0 B", "1023 B", "1.0 KiB", "977 KiB", "9.3 GiB",
+    ]  # fmt: skip
+    assert [bar(share) for share in (0.0, 0.5, 1.0)] == ["      ", "███   ", "██████"]
+
+
+def test_a_crash_log_says_where_and_why(tmp_path) -> None:
+    log = CrashLog(tmp_path / "logs")
+    assert log.write(ValueError("the reason")) == str(log.path)
+    assert log.path is not None
+    assert "ValueError: the reason" in log.path.read_text()
+    (tmp_path / "file").touch()
+    assert "none could be written" in CrashLog(tmp_path / "file").write(ValueError("x"))
