@@ -25,7 +25,7 @@ GROUPS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("r", "decide('real')", "It is real", "real"),
             Key("u", "decide('unsure')", "Unsure: somebody should look again", "unsure"),
             Key("s", "decide('skip')", "Skip: seen, not to be decided", "skip"),
-            Key("e", "annotate", "Note and tags", "note"),
+            Key("e", "annotate", "Note and tags"),
             Key("ctrl+z,backspace", "undo", "Undo the last decision", "undo"),
             Key("ctrl+y,y", "redo", "Redo it"),
         ),
@@ -35,7 +35,7 @@ GROUPS: tuple[tuple[str, tuple[Key, ...]], ...] = (
         (
             Key("n", "next(1)", "Next without a decision", "next"),
             Key("N", "next(-1)", "Previous without a decision"),
-            Key("d", "doubtful", "The most doubtful: nearest to the threshold", "doubt"),
+            Key("d", "doubtful", "The most doubtful: nearest to the threshold"),
             Key("g", "groups", "Folders with the density of suspects, and back", "folders"),
             Key("slash", "filter", "Filter the list", "filter"),
             Key("escape", "back", "Clear selection, then filter; leave folders"),
@@ -78,7 +78,7 @@ GROUPS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     (
         "Scan",
         (
-            Key("p", "pause", "Pause and go on", "pause"),
+            Key("p", "pause", "Pause and go on"),
             Key("X", "cancel", "Cancel the scan; what there is stays"),
             Key("R", "scan", "Scan again; what is known is not decoded again"),
         ),
@@ -98,7 +98,7 @@ GROUPS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("question_mark,f1", "help", "This help", "help"),
             Key("ctrl+p", "app.command_palette", "All commands by name"),
             Key("D", "dark", "Dark or light"),
-            Key("q,ctrl+q", "app.quit", "Quit; all decisions are saved already", "quit"),
+            Key("q", "app.quit", "Quit; all decisions are saved already", "quit"),
         ),
     ),
 )

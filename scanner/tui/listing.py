@@ -64,6 +64,7 @@ class Listing:
         self.sort: SortKey = "p"
         self.descending = True
         self.order: Numbers = np.empty(0, np.int64)
+        self.version = 0  # another one, once `order` is
         self._folder = np.empty(0, np.int32)
         self._p = np.empty(0, np.float64)  # nan: no score
         self._bytes = np.empty(0, np.int64)  # -1: unknown
@@ -151,6 +152,7 @@ class Listing:
 
     def renew(self) -> None:
         """Filter and sort anew."""
+        self.version += 1
         shown = np.flatnonzero(self._mask())
         keys = self._key()[shown]
         if self.sort == "scan":

@@ -16,9 +16,9 @@ def scan_text(progress: Progress | None, width: int) -> str:
         case "starting":
             return "Loading the model…"
         case "broken":
-            return f"Broke off after {files} · R goes on"
+            return f"Broke off after {progress.scanned:,} · R goes on"
         case "cancelled":
-            return f"Cancelled after {files} · {failed} · R goes on"
+            return f"Cancelled after {progress.scanned:,} · {failed} · R goes on"
         case "finished":
             return f"Scanned {progress.scanned:,} in {duration(progress.seconds)} · {failed}"
     parts = [f"{'Paused' if progress.state == 'paused' else 'Scanning'} {files}"]

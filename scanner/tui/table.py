@@ -72,8 +72,9 @@ class VirtualTable(ScrollView, can_focus=True):
         Binding("enter", "choose", "Open", show=False),
     ]
 
-    cursor: reactive[int] = reactive(0)
-    count: reactive[int] = reactive(0)
+    # Textual would draw all of the table anew; which rows have changed is known here.
+    cursor: reactive[int] = reactive(0, repaint=False)
+    count: reactive[int] = reactive(0, repaint=False)
 
     class Told(Message):
         """What happened in a table."""

@@ -125,7 +125,12 @@ class DecidingScreen(ListScreen):
         if not self.grouped and self.selected:
             self.selected -= set(done.seqs)
         place = None if go_to is None else listing.place(go_to)
-        self.redraw(keep=go_to is None)
+        if self._drawn == listing.version and not self.grouped and len(done.seqs) < _ASK_FROM:
+            places = (listing.place(seq) for seq in done.seqs)
+            self.files.redraw([place for place in places if place is not None])
+            self.draw_counts()
+        else:
+            self.redraw(keep=go_to is None)
         if place is not None:
             self._followed = False
             self.files.cursor = place

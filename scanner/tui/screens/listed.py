@@ -185,6 +185,7 @@ class ListScreen(Screen[None]):
         if not listing.total:
             files.empty_text = self.empty_text()
         files.set_count(len(listing), cursor)
+        self._drawn = listing.version
         self._remember()
         if self.grouped:
             self._draw_groups()
@@ -194,6 +195,7 @@ class ListScreen(Screen[None]):
         """What stands where there is no file at all."""
         return _NO_FILES
 
+    _drawn = -1  # the list's version that is on the screen
     _under: int | None = None  # the `seq` under the cursor
 
     def _remember(self) -> None:
@@ -217,7 +219,7 @@ class ListScreen(Screen[None]):
         if self.selected:
             parts.append(f"{len(self.selected):,} selected")
         parts.append(f"{listing.reviewed():,} decided")
-        self.query_one("#counts", Static).update(Text(" · ".join(parts)))
+        self.query_one("#counts", Static).update(Text(" · ".join(parts)), layout=False)
 
     def _file_row(self, place: int) -> Any:
         item = self.triage.item(place)
@@ -258,7 +260,9 @@ class ListScreen(Screen[None]):
             wanted = parse(bar.value)
         except ImgscanError as error:
             bar.add_class("-wrong")
-            self.query_one("#counts", Static).update(Text(str(error), overflow="ellipsis"))
+            self.query_one("#counts", Static).update(
+                Text(str(error), overflow="ellipsis"), layout=False
+            )
             return
         bar.remove_class("-wrong")
         self._wanted = wanted

@@ -8,6 +8,7 @@ from rich.text import Text
 from textual import on
 from textual.events import Resize
 from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import Static
 
 from scanner.errors import ImgscanError
@@ -24,6 +25,8 @@ from scanner.tui.triage import Triage
 
 # From this width on the picture's panel stands beside the list.
 WIDE = 110
+# The panel follows a cursor that has rested for this long.
+_REST_SECONDS = 0.08
 
 
 class TriageScreen(FilingScreen):
@@ -48,6 +51,7 @@ class TriageScreen(FilingScreen):
     ) -> None:
         super().__init__(triage, reader)
         self._panel = panel
+        self._resting_timer: Timer | None = None
         self.transfers = transfers
         self.scan_run = run
         self._again = again
@@ -92,7 +96,8 @@ class TriageScreen(FilingScreen):
 
     def _draw_scan(self) -> None:
         text = scan_text(self._progress, self.size.width)
-        self.query_one("#scan", Static).update(Text(text or self._resting(), overflow="ellipsis"))
+        line = Text(text or self._resting(), overflow="ellipsis", no_wrap=True)
+        self.query_one("#scan", Static).update(line, layout=False)
 
     def _resting(self) -> str:
         return "Earlier scan" + (" · R scans again" if self._again is not None else "")
@@ -168,7 +173,15 @@ class TriageScreen(FilingScreen):
         self._draw_scan()
 
     def show_item(self) -> None:
-        """Show in the panel what is under the cursor; what is beside it is decoded ahead."""
+        """Show in the panel what is under the cursor, when the cursor has come to rest."""
+        if self._panel is None or not self._panel.display:
+            return
+        # While a key is held down, the list alone is drawn: the panel costs more than it.
+        if self._resting_timer is not None:
+            self._resting_timer.stop()
+        self._resting_timer = self.set_timer(_REST_SECONDS, self._show_in_panel)
+
+    def _show_in_panel(self) -> None:
         if self._panel is None or not self._panel.display:
             return
         cursor = self.files.cursor

@@ -1,0 +1,202 @@
+"""States the triage screen can come into: scans that break, odd files, small terminals, crashes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from tui_fakes import TEN, MadeUpPlan, names, recorded, result, screen_of, text_of, toasts, until
+from tui_fakes import triage as opened
+
+from scanner.errors import ImgscanError
+from scanner.tui.app import TriageApp, run_app
+from scanner.tui.crash import CrashLog
+from scanner.types import Failed
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+SCREENS = Path(__file__).parent / "tui_screens"
+
+
+@pytest.mark.asyncio
+async def test_a_scan_that_fails_midway_keeps_its_list_and_says_what_to_do(tmp_path) -> None:
+    plan = MadeUpPlan(TEN[:6], ImgscanError("the disk is full; free some space"))
+    async with opened(tmp_path / "j.sqlite", plan, listed=6) as (pilot, screen):
+        await until(pilot, lambda: "the disk is full; free some space" in toasts(pilot.app))
+        assert len(names(screen)) == 6
+        assert "Broke off after 6 · R goes on" in text_of(pilot.app)
+        await pilot.press("f")
+        assert screen.triage.listing.reviewed() == 1
+
+
+@pytest.mark.asyncio
+async def test_a_defect_in_the_scan_leaves_the_screen_and_a_log(tmp_path) -> None:
+    plan = MadeUpPlan(TEN[:3], ZeroDivisionError("never"))
+    async with opened(tmp_path / "j.sqlite", plan, listed=3) as (pilot, _):
+        await until(pilot, lambda: "please report" in toasts(pilot.app))
+        assert "Traceback" not in text_of(pilot.app)
+        (log,) = tmp_path.glob("tui-*.log")
+        assert "ZeroDivisionError: never" in log.read_text()
+
+
+@pytest.mark.asyncio
+async def test_the_list_fills_while_the_scan_runs_and_the_scan_pauses_and_cancels(tmp_path) -> None:
+    gates = {name: threading.Event() for name in ("dog.png", "gnu.png", "ibis.png")}
+    plan = MadeUpPlan(gates=gates)
+    async with opened(tmp_path / "j.sqlite", plan, listed=None) as (pilot, screen):
+        gates["dog.png"].set()
+        await until(pilot, lambda: screen.triage.listing.total >= 1)
+        await until(pilot, lambda: screen.scan_run.progress.scanned == 6)
+        await pilot.press("p")
+        gates["gnu.png"].set()
+        await until(pilot, lambda: screen._progress.state == "paused")
+        await until(pilot, lambda: "Paused 7/10" in text_of(pilot.app))
+        await pilot.press("f", "p")
+        await until(pilot, lambda: screen.scan_run.progress.scanned == 8)
+        await pilot.press("R")
+        assert "A scan is running" in toasts(pilot.app)
+        await pilot.press("X", "y")
+        gates["ibis.png"].set()
+        await until(pilot, lambda: screen._progress.state == "cancelled")
+        await until(pilot, lambda: screen.triage.listing.total == 8)
+        assert screen.triage.listing.reviewed() == 1
+
+
+@pytest.mark.asyncio
+async def test_the_cursor_stays_on_its_file_while_others_come_above(tmp_path) -> None:
+    gate = threading.Event()
+    given = [result(f"/pictures/{n}.png", n / 100) for n in range(60)]
+    plan = MadeUpPlan(given, gates={"30.png": gate})
+    async with opened(tmp_path / "j.sqlite", plan, listed=None) as (pilot, screen):
+        await until(pilot, lambda: screen.triage.listing.total >= 1)
+        gate.wait(0)
+        await pilot.press("down", "up", "down")
+        before = None if screen.item is None else screen.item.ref
+        gate.set()
+        await until(pilot, lambda: screen.triage.listing.total == 60)
+        await pilot.pause()
+        if before is not None and screen.files.cursor:
+            assert screen.item is not None
+            assert screen.item.ref == before
+
+
+@pytest.mark.asyncio
+async def test_an_empty_folder_says_that_there_are_no_pictures(tmp_path) -> None:
+    async with opened(tmp_path / "j.sqlite", MadeUpPlan([]), listed=0) as (pilot, _):
+        await until(pilot, lambda: "There are no pictures in what was given" in toasts(pilot.app))
+        await pilot.press(*"frusnNdvogcCMLwl", "space", "ctrl+a", "enter", "ctrl+z", "g", "f", "g")
+        await pilot.press("e", "down", "1", "3", "end")
+        assert pilot.app.is_running
+
+
+@pytest.mark.asyncio
+async def test_a_folder_of_only_bad_files_shows_each_reason(tmp_path) -> None:
+    bad: list[Failed] = [result(f"/pictures/{n}.png", None) for n in range(3)]  # type: ignore[misc]
+    async with opened(tmp_path / "j.sqlite", MadeUpPlan(bad), listed=3) as (pilot, screen):
+        shown = text_of(pilot.app)
+        assert shown.count("truncated") == 3
+        assert "3 failed" in shown
+        await pilot.press("d")
+        assert "All that is listed is decided" in toasts(pilot.app)
+        await pilot.press("g")
+        assert screen.groups[0].density == 0.0
+
+
+@pytest.mark.asyncio
+async def test_names_show_literally_whatever_is_in_them(tmp_path) -> None:
+    evil = [
+        result("/pictures/[bold red]x[b].png", 0.9),
+        result("/pictures/\x1b[31mred\x07.png", 0.8),
+        result("/pictures/\u202egpj.exe\u2066.png", 0.7),
+        result(Path(os.fsdecode(b"/pictures/\xff\xfe.png")), 0.65),
+        result("/pictures/日本語🎈.png", 0.62),
+    ]
+    async with opened(tmp_path / "j.sqlite", MadeUpPlan(evil), listed=5) as (pilot, _):
+        shown = text_of(pilot.app)
+        assert "[bold red]x[b].png" in shown
+        assert "\\x1b[31mred\\x07.png" in shown
+        assert "\\u202egpj.exe\\u2066.png" in shown
+        assert "\\xff\\xfe.png" in shown
+        assert "日本語🎈.png" in shown
+        assert not any(mark in shown for mark in "\x1b\x07\u202e\u2066")
+        await pilot.press("f", "f", "f", "f", "f", "g", "c", "g", "e")
+        await pilot.press("escape", "down", "down", "c", "end", "c")
+
+
+@pytest.mark.asyncio
+async def test_the_cursor_stays_in_sight_when_the_terminal_shrinks(tmp_path) -> None:
+    many = [result(f"/pictures/{n:03}.png", 0.9) for n in range(100)]
+    journal = recorded(tmp_path / "j.sqlite", many)
+    async with opened(journal, size=(160, 50), listed=100) as (pilot, screen):
+        for _ in range(30):
+            await pilot.press("down")
+        await pilot.resize_terminal(80, 12)
+        await pilot.pause()
+        assert "▶" in text_of(pilot.app)
+        await pilot.resize_terminal(20, 5)
+        await pilot.pause()
+        await pilot.press("f", "question_mark", "escape")
+        await pilot.resize_terminal(250, 70)
+        await pilot.pause()
+        assert "▶" in text_of(pilot.app)
+        assert screen.files.cursor == 31
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [(80, 24), (120, 30)])
+async def test_the_main_screens_look_as_they_did(tmp_path, size) -> None:
+    """Compared as text; with UPDATE_SCREENS=1 they are written anew, to be looked at."""
+    journal = recorded(tmp_path / "j.sqlite")
+    async with opened(journal, size=size) as (pilot, _):
+        seen = {}
+        await pilot.press("f", "space", "down")
+        seen["list"] = text_of(pilot.app)
+        await pilot.press("escape", "g")
+        seen["folders"] = text_of(pilot.app)
+        await pilot.press("g", "e")
+        seen["note"] = text_of(pilot.app)
+        await pilot.press("escape", "question_mark")
+        seen["help"] = text_of(pilot.app)
+        await pilot.press("escape", "M")
+        seen["move"] = text_of(pilot.app)
+    for name, text in seen.items():
+        text = text.replace(str(tmp_path), "TMP")
+        path = SCREENS / f"{name}-{size[0]}x{size[1]}.txt"
+        # The path of the journal has another length each time, and what follows it moves.
+        kept = "\n".join(text.splitlines()[1:]) + "\n"
+        if os.environ.get("UPDATE_SCREENS"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(kept, encoding="utf-8")
+        assert kept == path.read_text(encoding="utf-8"), name
+
+
+@pytest.mark.asyncio
+async def test_without_colour_cursor_and_verdicts_are_still_told(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with opened(recorded(tmp_path / "j.sqlite")) as (pilot, _):
+        assert pilot.app.no_color
+        lines = text_of(pilot.app).splitlines()
+        assert [line for line in lines if "▶" in line and "eel.png" in line and " fake " in line]
+
+
+@pytest.mark.asyncio
+async def test_a_defect_of_the_screen_ends_in_a_log_and_the_way_back(tmp_path, monkeypatch) -> None:
+    journal = recorded(tmp_path / "j.sqlite")
+    app = TriageApp(journal, None, reviewer="ann", crash=CrashLog(tmp_path))
+
+    async def press_help() -> None:
+        async with app.run_test() as pilot:
+            await pilot.pause()
+            monkeypatch.setattr(screen_of(app), "action_help", lambda: 1 / 0)
+            await pilot.press("question_mark")
+
+    with pytest.raises(ZeroDivisionError):
+        await press_help()
+    (log,) = tmp_path.glob("tui-*.log")
+    assert "ZeroDivisionError" in log.read_text()
+    monkeypatch.setattr(app, "run", lambda: None)
+    with pytest.raises(ImgscanError) as told:
+        run_app(app)
+    assert str(log) in str(told.value)
+    assert f"imgscan --tui --journal {journal}" in str(told.value)
