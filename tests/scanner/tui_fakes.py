@@ -161,6 +161,7 @@ def decision(screen: TriageScreen, name: str) -> str | None:
 
 
 def toasts(app: object) -> str:
-    """What was said in toasts that are still there."""
+    """What was said in toasts that are still there, and in the line at the bottom."""
     assert isinstance(app, TriageApp)
-    return "\n".join(each.message for each in app._notifications)
+    said = [each.message for each in app._notifications]
+    return "\n".join([*said, screen_of(app).flash])

@@ -28,6 +28,7 @@ from scanner.tui.triage import Added, Answer, Triage, ask, fetch, question
 
 # Typing goes on within this; the list follows when it pauses.
 _TYPING_SECONDS = 0.15
+_FLASH_SECONDS = 4.0
 _NO_FILES = "There are no pictures in what was given."
 _NONE_PASS = "No file passes the filter; Esc clears it."
 
@@ -83,6 +84,8 @@ class ListScreen(Screen[None]):
         self._followed = True  # nobody has moved yet: the cursor stays on top of what comes
         self._last_selected: int | None = None
         self._typing: Timer | None = None
+        self._flashing: Timer | None = None
+        self.flash = ""
         self._wanted = Filter()
 
     def compose(self) -> ComposeResult:
@@ -132,13 +135,24 @@ class ListScreen(Screen[None]):
         return None if self.grouped else self.triage.item(self.files.cursor)
 
     def tell(self, text: str, *, error: bool = False) -> None:
-        """A toast; what is wrong stays longer."""
-        self.notify(
-            printable(text),
-            severity="error" if error else "information",
-            timeout=10 if error else 3,
-            markup=False,
-        )
+        """What is wrong is a toast; what went well is a line for a moment, which costs nothing."""
+        if error:
+            self.notify(printable(text), severity="error", timeout=10, markup=False)
+            return
+        self.flash = printable(text)
+        self.draw_status()
+        if self._flashing is not None:
+            self._flashing.stop()
+        self._flashing = self.set_timer(_FLASH_SECONDS, self._end_flash)
+
+    def _end_flash(self) -> None:
+        self.flash = ""
+        self.draw_status()
+
+    def draw_status(self) -> None:
+        """The line at the bottom."""
+        line = Text(self.flash, overflow="ellipsis", no_wrap=True)
+        self.query_one("#scan", Static).update(line, layout=False)
 
     # --- the list grows
 

@@ -62,7 +62,7 @@ class TriageScreen(FilingScreen):
     def on_mount(self) -> None:
         """As every list, and with the scan's line."""
         super().on_mount()
-        self._draw_scan()
+        self.draw_status()
         if self._panel is not None:
             self.query_one("#body").mount(self._panel)
             self._place_panel()
@@ -80,7 +80,7 @@ class TriageScreen(FilingScreen):
     @on(ScanNews)
     def _news(self, message: ScanNews) -> None:
         before, self._progress = self._progress, message.progress
-        self._draw_scan()
+        self.draw_status()
         if message.progress.listed > self.triage.listing.total:
             self.follow()
         if before is None or before.state == message.progress.state:
@@ -94,8 +94,9 @@ class TriageScreen(FilingScreen):
             self.redraw(keep=True)
             self.follow()
 
-    def _draw_scan(self) -> None:
-        text = scan_text(self._progress, self.size.width)
+    def draw_status(self) -> None:
+        """How far the scan is, or what was said a moment ago."""
+        text = self.flash or scan_text(self._progress, self.size.width)
         line = Text(text or self._resting(), overflow="ellipsis", no_wrap=True)
         self.query_one("#scan", Static).update(line, layout=False)
 
@@ -170,7 +171,7 @@ class TriageScreen(FilingScreen):
     def on_resize(self, event: Resize) -> None:
         """The panel moves; the scan's line has another width."""
         self._place_panel()
-        self._draw_scan()
+        self.draw_status()
 
     def show_item(self) -> None:
         """Show in the panel what is under the cursor, when the cursor has come to rest."""
