@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,16 +36,21 @@ class Database:
             )
         try:
             with explained(path):
-                self._prepare()
+                self._prepare(busy_seconds)
         except BaseException:
             self._connection.close()
             raise
 
-    def _prepare(self) -> None:
-        # Before anything is written: the name may be that of another program's database.
-        schema.check(self._connection)
-        (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
+    def _prepare(self, busy_seconds: float) -> None:
+        # Before anything is written: the name may be that of another program's database. In one
+        # transaction, or a process that makes the tables meanwhile is taken for such a program.
+        self._connection.execute("BEGIN")
+        try:
+            schema.check(self._connection)
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        if self._write_ahead(busy_seconds) != "wal":
             raise JournalError(_no_locking(self.path))
         # What is committed outlives this process however it ends; fsync at each commit would
         # add only that it outlives the power, and costs more than a small batch of scores.
@@ -53,6 +59,19 @@ class Database:
         self._connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages of 4 KiB
         with self.transaction():
             schema.migrate(self._connection)
+
+    def _write_ahead(self, busy_seconds: float) -> str:
+        """Turn to WAL mode; the mode that it is in then."""
+        end = time.monotonic() + busy_seconds
+        while True:
+            try:
+                return str(self._connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+            except sqlite3.OperationalError as error:
+                # For this lock, which processes that open a new journal at once compete for,
+                # SQLite does not always wait by itself.
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+            time.sleep(0.01)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

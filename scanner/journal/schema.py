@@ -159,6 +159,7 @@ class NewerError(Exception):
 def check(connection: sqlite3.Connection) -> int:
     """The version of the journal, 0 if it is an empty file. Changes nothing.
 
+    To be called inside a transaction: what it reads must be of one moment.
     Raises ForeignError and NewerError.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()

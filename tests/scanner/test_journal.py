@@ -403,6 +403,42 @@ def test_two_processes_write_one_new_journal_and_nothing_is_lost(tmp_path) -> No
     assert [result.p_fake for result in known] == [n / 1000 for n in range(400)]
 
 
+_OPENER = """
+import sys
+from pathlib import Path
+from scanner.journal import Journal
+print("ready", flush=True)
+for name in sys.stdin:
+    Journal(Path(name.strip())).close()
+    print("opened", flush=True)
+"""
+
+
+def test_processes_that_open_the_same_new_journal_at_once_all_can(tmp_path) -> None:
+    openers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _OPENER],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for opener in openers:
+        assert opener.stdout.readline() == "ready\n"
+    for n in range(40):
+        for opener in openers:
+            opener.stdin.write(f"{tmp_path / str(n)}\n")
+            opener.stdin.flush()
+        answers = [opener.stdout.readline() for opener in openers]
+        if answers != ["opened\n"] * 4:
+            break
+    assert [opener.communicate(timeout=60)[1] for opener in openers] == [""] * 4
+    assert n == 39
+
+
 def test_what_was_kept_before_a_kill_is_known_after_it(tmp_path) -> None:
     path = tmp_path / "j.sqlite"
     refs = [old_file(tmp_path / f"{n % 5}" / f"{n}.png") for n in range(300)]
