@@ -210,7 +210,7 @@ def _area(x: Array, y: Array) -> float:
 def _at(name: str, at: dict[str, Any]) -> str:
     if name == "half":
         return "at 0.5"
-    return f"{THRESHOLD_NAMES[name]} ({at['threshold']:.3f})"
+    return f"{THRESHOLD_NAMES.get(name, name)} ({at['threshold']:.3f})"
 
 
 def _label(name: str) -> str:

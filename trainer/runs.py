@@ -28,7 +28,7 @@ class Run:
     seen: Seen
     epoch: int
     temperature: float
-    thresholds: Mapping[str, float]  # "half", "best_f1", "youden"
+    thresholds: Mapping[str, float]  # "half", "best_f1", "youden", ...
     operating_point: str  # the one of them that a scan would use
 
 
@@ -47,7 +47,9 @@ def open_runs(paths: Sequence[Path]) -> list[Run]:
 def _open_run(path: Path, name: str) -> Run:
     model, config, result = load_run(path)
     try:
-        thresholds = {k: float(result["thresholds"][k]) for k in ("best_f1", "youden")}
+        required = {k: float(result["thresholds"][k]) for k in ("best_f1", "youden")}
+        # `trainer calibrate` adds points of its own.
+        thresholds = {**required, **{k: float(v) for k, v in result["thresholds"].items()}}
         run = Run(
             name=name,
             path=path,

@@ -8,7 +8,13 @@ from scanner.text import printable
 from trainer.bootstrap import Interval
 from trainer.evaluate import Evaluation
 
-THRESHOLD_NAMES = {"half": "0.5", "best_f1": "best F1", "youden": "Youden"}
+THRESHOLD_NAMES = {
+    "half": "0.5",
+    "best_f1": "best F1",
+    "youden": "Youden",
+    "fpr_1pct": "FPR 1 %",
+    "fpr_0.1pct": "FPR 0.1 %",
+}
 _FIGURES = (
     ("accuracy", "accuracy"),
     ("balanced", "balanced_accuracy"),
@@ -35,7 +41,7 @@ def summary_table(evaluation: Evaluation) -> Table:
                     [
                         result.run.name,
                         tier.tier.name,
-                        THRESHOLD_NAMES[name] + mark,
+                        THRESHOLD_NAMES.get(name, name) + mark,
                         f"{at['threshold']:.4f}",
                         str(at["count"]),
                         *(number(at[key]) for _, key in _FIGURES),

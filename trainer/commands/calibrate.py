@@ -9,15 +9,14 @@ from typing import Any
 import click
 
 from trainer import edge
-
-_path = click.Path(path_type=Path)
+from trainer.options import path_type
 
 
 @click.command()
-@click.argument("run", type=_path)
+@click.argument("run", type=path_type)
 @click.option(
     "--left-out",
-    type=_path,
+    type=path_type,
     required=True,
     help="The JSON of `trainer benchmark` for the run's own settings.",
 )
