@@ -37,6 +37,13 @@ OPTIONAL_FILES = ("decoder.onnx",)
 _ALL_FILES = ("bundle.json", *REQUIRED_FILES, *OPTIONAL_FILES)
 REQUIRED_POINTS = ("youden", "best_f1")
 LABELS = ("real", "fake")
+# The bundles that come with this program, by the names that `--model` takes.
+EMBEDDED = MappingProxyType(
+    {
+        "fast": Path(__file__).parent / "default_model",
+        "accurate": Path(__file__).parent / "accurate_model",
+    }
+)
 # A bound on what reading a foreign bundle may cost; far above any model that scans folders.
 _MAX_GRAPH_BYTES = 2 * 1024**3
 _MAX_JSON_BYTES = 16 * 1024**2
@@ -81,15 +88,24 @@ class Bundle:
 
 
 def default_bundle_path() -> Path:
-    """Folder of the embedded bundle."""
-    return Path(__file__).parent / "default_model"
+    """Folder of the embedded bundle that is used unless another is asked for."""
+    return EMBEDDED["fast"]
+
+
+def bundle_path(model: Path | None) -> Path:
+    """The folder that `--model` stands for: an embedded bundle's name, or a folder.
+
+    A folder that is called as an embedded bundle is given as ./fast.
+    """
+    return default_bundle_path() if model is None else EMBEDDED.get(os.fspath(model), model)
 
 
 def read_bundle(path: Path) -> Bundle:
     """Verify and read the bundle in folder `path`; raises BundleError, in one line."""
     if not path.is_dir():
         raise BundleError(
-            f"{path}: no such bundle folder; `python -m export onnx RUN --out {path}` makes one"
+            f"{path}: no such bundle folder, nor one of {', '.join(EMBEDDED)}; "
+            f"`python -m export onnx RUN --out {path}` makes one"
         )
     try:
         raw_json = _read_regular(path / "bundle.json", _MAX_JSON_BYTES)

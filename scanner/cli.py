@@ -75,7 +75,12 @@ class _PathType(click.Path):
     metavar="NAME",
     help="Use this threshold of the model's: youden, best_f1 or others it has.",
 )
-@click.option("--model", type=_PathType(), help="A bundle's folder.")
+@click.option(
+    "--model",
+    type=_PathType(),
+    metavar="NAME|FOLDER",
+    help="fast (the default) or accurate, or a bundle's folder.",
+)
 @click.option(
     "--device",
     type=click.Choice(["auto", "cuda", "cpu"]),

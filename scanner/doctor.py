@@ -32,7 +32,12 @@ _INDENT = 14
     show_default=True,
     help="With cuda, CUDA must work; otherwise it may be missing.",
 )
-@click.option("--model", type=click.Path(path_type=Path), help="A bundle's folder.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="NAME|FOLDER",
+    help="fast (the default) or accurate, or a bundle's folder.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def doctor(device: Device, model: Path | None, as_json: bool) -> int:
     """Look at hardware, providers, decoders, model, journal and limits of this installation.

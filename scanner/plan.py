@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from scanner import verdict
-from scanner.bundle import Bundle, default_bundle_path, read_bundle
+from scanner.bundle import Bundle, bundle_path, read_bundle
 from scanner.decoders import start_ahead
 from scanner.find import WalkCounts, count_all, find_all
 from scanner.journal import Pipeline, pipeline_of
@@ -57,7 +57,7 @@ class OpenedScan:
         self.counts = WalkCounts()
         self.spool = Spool()
         self._refs: Iterator[ImageRef | Failed] | None = self._find()
-        self.bundle: Bundle = read_bundle(request.model or default_bundle_path())
+        self.bundle: Bundle = read_bundle(bundle_path(request.model))
         self.point: OperatingPoint = verdict.operating_point(
             self.bundle, name=request.operating_point, threshold=request.threshold
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from scanner.bundle import Bundle, default_bundle_path, read_bundle
+from scanner.bundle import Bundle, bundle_path, read_bundle
 from scanner.checks.finding import Finding, State
 from scanner.detector import (
     Device,
@@ -34,7 +34,7 @@ _CUDNN = "libcudnn.so.9"  # which onnxruntime loads by itself, so that it is not
 def model(path: Path | None) -> tuple[Finding, Bundle | None]:
     """The bundle at `path` (None: the embedded one), read and verified."""
     try:
-        bundle = read_bundle(path or default_bundle_path())
+        bundle = read_bundle(bundle_path(path))
     except ImgscanError as error:
         remedy = "give another --model" if path else "install imgscan again"
         return Finding("Model", "Bundle", "broken", str(error), remedy), None

@@ -19,7 +19,12 @@ _FAILED = 2  # as for a scan: a file could not be read
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="SHEET.png", help="To write."
 )
-@click.option("--model", type=click.Path(path_type=Path), help="A bundle's folder.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="NAME|FOLDER",
+    help="fast (the default) or accurate, or a bundle's folder.",
+)
 @click.option(
     "--device",
     type=click.Choice(["auto", "cuda", "cpu"]),
@@ -40,7 +45,7 @@ def explain(
     if out.exists() and file.exists() and out.samefile(file):
         raise UsageError(f"--out {out}: is the picture itself; name another file")
 
-    from scanner.bundle import default_bundle_path, read_bundle
+    from scanner.bundle import bundle_path, read_bundle
     from scanner.detector import Detector
     from scanner.explain.maps import explain as maps_of
     from scanner.explain.sheet import draw_sheet
@@ -48,7 +53,7 @@ def explain(
     from scanner.types import Failed, ImageRef
     from scanner.verdict import judge, operating_point
 
-    bundle = read_bundle(model or default_bundle_path())
+    bundle = read_bundle(bundle_path(model))
     pixels = decode(ImageRef(file), bundle.spec)
     if isinstance(pixels, Failed):
         click.echo(printable(f"imgscan: {file}: {pixels.detail} ({pixels.reason})"), err=True)

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scanner.bundle import default_bundle_path, read_bundle
+from scanner.bundle import bundle_path, read_bundle
 from scanner.errors import UsageError
 from scanner.journal import ScanInfo, default_journal_path, open_default_journal
 from scanner.options.journal import JournalOptions
@@ -64,7 +64,7 @@ def start(
     from scanner.tui.detail import DetailPanel
     from scanner.tui.terminal import settle
 
-    bundle = read_bundle(request.model or default_bundle_path()) if plan is None else plan.bundle
+    bundle = read_bundle(bundle_path(request.model)) if plan is None else plan.bundle
 
     @cache
     def detector() -> Detector:
