@@ -64,7 +64,7 @@ def main() -> None:
             contents = memory.contents
             start = time.perf_counter()
             for n in range(0, files, 10):
-                contents.find(f"{n:064x}")
+                contents.find(f"{n:064x}", "PNG")
             _say("contents found", files // 10, start)
             _lists(journal, root, results)
 

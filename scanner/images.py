@@ -79,9 +79,9 @@ def decode(
 ) -> Pixels | Failed | T:
     """The picture at `ref.path`, upright, as RGB; the file is opened once.
 
-    `known` is asked once the file's hash, size and time of change are known: what it answers,
-    unless None, is the result, and nothing is decoded. A file that is written to meanwhile is
-    `changed`, whatever came of it. Never raises for what the file holds.
+    `known` is asked once the file's hash, size, time of change and format are known: what it
+    answers, unless None, is the result, and nothing is decoded. A file that is written to
+    meanwhile is `changed`, whatever came of it. Never raises for what the file holds.
     """
     if ref.member is not None:
         try:
@@ -174,14 +174,14 @@ def _decode(
             )
         stream.seek(0)
         facts = replace(facts, sha256=hashlib.file_digest(cast(Any, stream), "sha256").hexdigest())
-        answer = None if known is None else known(facts)
-        if answer is not None:
-            return answer
         stream = cast(BinaryIO, Clipped(stream, size))
         kind = _kind(stream, ref)
         facts = replace(facts, format=kind, notes=name_notes(ref, kind))
         if kind in REMEDIES:
             raise RefusedError("unsupported", REMEDIES[kind])
+        answer = None if known is None else known(facts)
+        if answer is not None:
+            return answer
         if kind == "JPEG":
             size = end_of_data(stream, size)
             stream = cast(BinaryIO, Clipped(stream, size))
@@ -212,6 +212,9 @@ def _decode(
     # not end a scan of a million, so all of it becomes that file's row, here and only here.
     except Exception as error:  # noqa: BLE001
         reason, detail = _explain(error, stream, size, facts, limits)
+        if isinstance(error, OSError) and error.errno is not None:
+            # The disk failed after it had given the bytes: this is no result of theirs.
+            facts = replace(facts, sha256=None)
         return Failed(ref, reason, detail, facts)
 
 

@@ -26,8 +26,12 @@ class KnownContent:
 class Contents(Protocol):
     """Known contents by hash. Picklable: worker processes look there before they decode."""
 
-    def find(self, sha256: str) -> KnownContent | None:
-        """What is known of a file with this hash (hexadecimal, over all its bytes)."""
+    def find(self, sha256: str, kind: str | None) -> KnownContent | None:
+        """What is known of a file with this hash (hexadecimal, over all its bytes).
+
+        `kind` is the format that it is read as, which may hang on its name; None if only its
+        decoder can tell.
+        """
 
 
 class Memory(Protocol):

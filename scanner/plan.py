@@ -83,7 +83,8 @@ class OpenedScan:
     @property
     def pipeline(self) -> Pipeline:
         """What the results depend on besides the files."""
-        return pipeline_of(self.bundle, self.request.limits.decode)
+        limits = self.request.limits
+        return pipeline_of(self.bundle, limits.decode, limits.memory_mb)
 
     @property
     def selection(self) -> str | None:

@@ -131,7 +131,7 @@ def _remembered(ref: ImageRef, facts: FileFacts) -> Scored | Failed | None:
     """The result of these very bytes, wherever they lay; `facts` has the file's own."""
     if _setup.contents is None or facts.sha256 is None:
         return None
-    known = _setup.contents.find(facts.sha256)
+    known = _setup.contents.find(facts.sha256, facts.format)
     if known is None:
         return None
     facts = replace(

@@ -14,8 +14,8 @@ from typing import Any
 
 from scanner.journal import cells
 from scanner.journal.database import Database
+from scanner.journal.held import HOLDS, Held
 from scanner.journal.paths import FolderIds, split
-from scanner.limits import DecodeLimits
 from scanner.memory import Contents, KnownContent
 from scanner.types import Failed, FileFacts, ImageRef, Scored
 
@@ -27,23 +27,26 @@ _STEPS = (1, 8, 64, 500)
 # A lookup never waits long for what decoding would answer too.
 _LOOKUP_SECONDS = 2.0
 
-_RECALL = """
+_RECALL = f"""
     SELECT name, size, mtime_ns, sha256, bytes, p_fake, reason, detail, width, height, format,
         notes
-    FROM results WHERE pipeline_id = ? AND folder_id = ? AND settled AND name IN ({marks})
+    FROM results WHERE pipeline_id = ?4 AND folder_id = ?5 AND settled AND {HOLDS}
+        AND name IN ({{marks}})
 """
 _KEEP = """
     INSERT OR REPLACE INTO results (pipeline_id, folder_id, name, size, mtime_ns, settled,
-        sha256, bytes, p_fake, reason, detail, width, height, format, notes)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        sha256, bytes, p_fake, reason, detail, width, height, format, notes, memory_mb,
+        max_pixels, max_bytes)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _OF_CONTENT = ", ".join(f"'{reason}'" for reason in sorted(cells.OF_CONTENT))
 # Of itself SQLite would go through all of the pipeline's results.
 _FIND = f"""
     SELECT p_fake, reason, detail, coalesce(bytes, size), width, height, format, notes
-    FROM results INDEXED BY results_by_content WHERE sha256 = ? AND pipeline_id = ?
-        AND (p_fake IS NOT NULL OR reason IN ({_OF_CONTENT}))
-    LIMIT 1
+    FROM results INDEXED BY results_by_content WHERE sha256 = ?4 AND pipeline_id = ?5
+        AND (?6 IS NULL OR format = ?6)
+        AND (p_fake IS NOT NULL OR reason IN ({_OF_CONTENT})) AND {HOLDS}
+    ORDER BY folder_id, name LIMIT 1
 """
 
 
@@ -54,10 +57,10 @@ class JournalMemory:
     """
 
     def __init__(
-        self, database: Database, pipeline_id: int, limits: DecodeLimits, *, renew: bool = False
+        self, database: Database, pipeline_id: int, held: Held, *, renew: bool = False
     ) -> None:
         self.known = 0
-        self._limits = limits
+        self._held = held
         self._database = database
         self._pipeline = pipeline_id
         self._renew = renew
@@ -69,7 +72,9 @@ class JournalMemory:
     @property
     def contents(self) -> Contents | None:
         """Known contents, for worker processes."""
-        return None if self._renew else JournalContents(self._database.path, self._pipeline)
+        if self._renew:
+            return None
+        return JournalContents(self._database.path, self._pipeline, self._held)
 
     def recall(self, refs: Sequence[ImageRef]) -> list[Scored | Failed | None]:
         """For each ref what is known, by path, size and time of change; no file is opened."""
@@ -99,17 +104,15 @@ class JournalMemory:
                 step = next(step for step in _STEPS if step >= len(part))
                 part += part[-1:] * (step - len(part))
                 sql = _RECALL.format(marks=", ".join("?" * step))
-                rows += connection.execute(sql, (self._pipeline, number, *part))
+                rows += connection.execute(
+                    sql, (*self._held.parameters, self._pipeline, number, *part)
+                )
             return rows
 
     def keep(self, results: Sequence[Scored | Failed]) -> None:
         """Remember `results`, in one transaction. A kill of the process then loses none."""
         archives = _Archives()
-        lasting = [
-            result
-            for result in results
-            if isinstance(result, Scored) or cells.lasts(result.reason, result.facts, self._limits)
-        ]
+        lasting = [result for result in results if self._held.lasts(result)]
         if not lasting:
             return
         with self._lock:
@@ -155,6 +158,7 @@ class JournalMemory:
             facts.height,
             facts.format,
             cells.pack_notes(facts.notes),
+            *self._held.columns(result),
         )
 
 
@@ -203,22 +207,20 @@ class JournalContents:
 
     path: Path
     pipeline_id: int
+    held: Held
     _connection: sqlite3.Connection | None = field(default=None, init=False, repr=False)
     _process: int = field(default=0, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
-    def __reduce__(self) -> tuple[type[JournalContents], tuple[Path, int]]:
-        return JournalContents, (self.path, self.pipeline_id)
+    def __reduce__(self) -> tuple[type[JournalContents], tuple[Path, int, Held]]:
+        return JournalContents, (self.path, self.pipeline_id, self.held)
 
-    def find(self, sha256: str) -> KnownContent | None:
-        """What is known of a file with this hash (hexadecimal, over all its bytes)."""
+    def find(self, sha256: str, kind: str | None) -> KnownContent | None:
+        """What is known of a file with this hash that is read as the format `kind`."""
+        found = (*self.held.parameters, bytes.fromhex(sha256), self.pipeline_id, kind)
         with self._lock:
             try:
-                row = (
-                    self._open()
-                    .execute(_FIND, (bytes.fromhex(sha256), self.pipeline_id))
-                    .fetchone()
-                )
+                row = self._open().execute(_FIND, found).fetchone()
             except sqlite3.Error:
                 self._connection = None  # it may be back the next time
                 return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Protocol
 
@@ -35,7 +35,8 @@ class HasModel(Protocol):
 class Pipeline:
     """Results of equal pipelines on equal files are equal; digests are hexadecimal.
 
-    `limits` are in `decoder_digest` too.
+    The limits are in no digest: pipelines that differ in them alone share the results that hold
+    under either's. `memory_mb` (MiB; None for no limit) is what decoding may take.
     """
 
     model_name: str
@@ -43,13 +44,21 @@ class Pipeline:
     preprocess_digest: str
     decoder_digest: str
     limits: DecodeLimits = DEFAULT_LIMITS
+    memory_mb: int | None = None
 
 
-def pipeline_of(bundle: HasModel, limits: DecodeLimits = DEFAULT_LIMITS) -> Pipeline:
-    """The pipeline that this program, as it is installed, makes of `bundle` under `limits`."""
-    decoders = {"versions": _versions(), "limits": asdict(limits), "min_side": images.MIN_SIDE}
+def pipeline_of(
+    bundle: HasModel, limits: DecodeLimits = DEFAULT_LIMITS, memory_mb: int | None = None
+) -> Pipeline:
+    """The pipeline that this program, as it is installed, makes of `bundle` under the limits."""
+    decoders = {"versions": _versions(), "min_side": images.MIN_SIDE}
     return Pipeline(
-        bundle.name, bundle.digest, _digest(bundle.spec.to_dict()), _digest(decoders), limits
+        bundle.name,
+        bundle.digest,
+        _digest(bundle.spec.to_dict()),
+        _digest(decoders),
+        limits,
+        memory_mb,
     )
 
 

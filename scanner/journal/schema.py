@@ -144,7 +144,17 @@ _VERSION_3 = (
     "ALTER TABLE scans ADD COLUMN unsure_high REAL",
 )
 
-STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
+# What a result holds under, where it hangs on a limit. A failure that more memory might have
+# spared holds where there is no more of it; one for a limit on the file, under that very limit.
+# Of those kept before, nobody can say.
+_VERSION_4 = (
+    "ALTER TABLE results ADD COLUMN memory_mb INTEGER",  # NULL: under any
+    "ALTER TABLE results ADD COLUMN max_pixels INTEGER",
+    "ALTER TABLE results ADD COLUMN max_bytes INTEGER",
+    "DELETE FROM results WHERE reason IN ('too_large', 'truncated', 'unreadable')",
+)
+
+STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 VERSION = len(STEPS)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from scanner.journal.database import BUSY_SECONDS, Database, JournalError
+from scanner.journal.held import Held
 from scanner.journal.memory import JournalMemory
 from scanner.journal.pages import Pages
 from scanner.journal.pipeline import Pipeline
@@ -55,7 +56,7 @@ class Journal:
     def memory(self, pipeline: Pipeline, *, renew: bool = False) -> JournalMemory:
         """The results of `pipeline`, for `scan()`; `renew` scans all anew and remembers that."""
         number = self.pipeline_id(pipeline)
-        return JournalMemory(self._database, number, pipeline.limits, renew=renew)
+        return JournalMemory(self._database, number, Held.of(pipeline), renew=renew)
 
     def record(
         self,

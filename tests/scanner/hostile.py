@@ -69,5 +69,5 @@ def stuck(
 class Known:
     """Contents for worker processes: everything is known, and was scored 0.75."""
 
-    def find(self, sha256: str) -> KnownContent | None:
+    def find(self, sha256: str, kind: str | None) -> KnownContent | None:
         return KnownContent(0.75, None, "", FileFacts(width=7, height=8, format="PNG"))

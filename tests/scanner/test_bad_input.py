@@ -152,7 +152,18 @@ def test_what_is_known_of_a_hash_is_the_answer_and_nothing_is_decoded(
     monkeypatch.setattr(images.Image, "open", refuse(errno.EIO))
     assert decode(ref, SPEC, known=known) == "as before"
     digest = hashlib.sha256(ref.path.read_bytes()).hexdigest()
-    assert asked == [FileFacts(bytes=info.st_size, mtime_ns=info.st_mtime_ns, sha256=digest)]
+    facts = FileFacts(bytes=info.st_size, mtime_ns=info.st_mtime_ns, sha256=digest, format="PNG")
+    assert asked == [facts]
+
+
+def test_a_disk_that_fails_after_the_hash_is_no_result_of_these_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = save_grey(tmp_path / "a.png", 0)
+    monkeypatch.setattr(images, "read", refuse(errno.EIO))
+    failed = decode(ref, SPEC)
+    assert isinstance(failed, Failed)
+    assert (failed.reason, failed.facts.sha256) == ("unreadable", None)
 
 
 def test_a_file_that_is_written_to_while_it_is_read_has_no_score(

@@ -30,6 +30,7 @@ from scanner.journal import (
     schema,
 )
 from scanner.journal import memory as memory_module
+from scanner.journal.held import Held
 from scanner.journal.paths import join, split
 from scanner.limits import DecodeLimits
 from scanner.types import Failed, FileFacts, ImageRef, Reason, Scored
@@ -179,15 +180,54 @@ def test_results_of_another_model_preprocessing_or_decoder_are_not_known(
     assert journal.memory(PIPELINE).recall([ref]) == [scored(ref)]
 
 
-def test_limits_and_decoders_are_part_of_the_pipeline(monkeypatch) -> None:
+def test_decoders_are_part_of_the_pipeline(monkeypatch) -> None:
     before = pipeline_of(FakeBundle())
     assert pipeline_of(FakeBundle(), DecodeLimits()) == before
-    limited = pipeline_of(FakeBundle(), DecodeLimits(max_pixels=1_000_000))
-    assert limited != before
-    same = replace(limited, decoder_digest=before.decoder_digest, limits=before.limits)
-    assert same == before
     monkeypatch.setattr("importlib.metadata.version", lambda name: "99.0")
     assert pipeline_of(FakeBundle()).decoder_digest != before.decoder_digest
+
+
+def test_a_changed_limit_makes_unknown_only_what_hangs_on_it(journal, tmp_path) -> None:
+    small, large = (old_file(tmp_path / name) for name in ("small.png", "large.png"))
+    loose, strict = (
+        pipeline_of(FakeBundle(), DecodeLimits(max_pixels=limit)) for limit in (9_999, 2_000)
+    )
+    kept = [scored(small), scored(large, sha256="cd" * 32, height=100)]
+    journal.memory(loose).keep(kept)
+    assert journal.memory(loose).recall([small, large]) == kept
+    assert journal.memory(strict).recall([small, large]) == [kept[0], None]
+    assert journal.memory(strict).contents.find("cd" * 32, "PNG") is None
+    refused = Failed(large, "too_large", "limit of 2,000", kept[1].facts)
+    journal.memory(strict).keep([refused])
+    assert journal.memory(strict).recall([small, large]) == [kept[0], refused]
+    assert journal.memory(strict).contents.find("cd" * 32, "PNG").reason == "too_large"
+    # Also where it would be refused as well: what is told of it names the limit.
+    stricter = pipeline_of(FakeBundle(), DecodeLimits(max_pixels=1_999))
+    for other in (loose, stricter):
+        assert journal.memory(other).recall([small, large]) == [kept[0], None]
+        assert journal.memory(other).contents.find("cd" * 32, "PNG") is None
+
+
+@pytest.mark.parametrize("reason", ["unreadable", "truncated", None])
+def test_what_more_memory_might_have_spared_is_known_only_where_there_is_no_more(
+    journal, tmp_path, reason
+) -> None:
+    ref = old_file(tmp_path / "a.png")
+    kept = (
+        scored(ref, notes=("truncated",))
+        if reason is None
+        else Failed(ref, reason, "the decoder gave up", facts_of(ref))
+    )
+    journal.memory(replace(PIPELINE, memory_mb=512)).keep([kept])
+    for memory_mb, known in ((512, kept), (511, kept), (513, None), (None, None)):
+        memory = journal.memory(replace(PIPELINE, memory_mb=memory_mb))
+        assert memory.recall([ref]) == [known]
+        assert (memory.contents.find(SHA, "PNG") is None) == (known is None)
+    journal.memory(PIPELINE).keep([kept])
+    assert journal.memory(replace(PIPELINE, memory_mb=16)).recall([ref]) == [kept]
+    complete = scored(ref)
+    journal.memory(replace(PIPELINE, memory_mb=16)).keep([complete])
+    assert journal.memory(PIPELINE).recall([ref]) == [complete]
 
 
 def test_a_file_changed_while_or_just_before_it_is_read_is_not_trusted_by_its_time(
@@ -201,7 +241,7 @@ def test_a_file_changed_while_or_just_before_it_is_read_is_not_trusted_by_its_ti
     old_file(ref.path, b"after!", now)
     assert memory.recall([ref]) == journal.memory(PIPELINE).recall([ref]) == [None]
     # The content, by its hash, is still known.
-    assert memory.contents.find(SHA).p_fake == 0.25
+    assert memory.contents.find(SHA, "PNG").p_fake == 0.25
 
 
 def test_a_recent_file_is_trusted_once_it_was_read_long_enough_after_its_change(
@@ -222,7 +262,8 @@ def test_lasting_failures_are_replayed_and_transient_ones_are_not(
     journal, tmp_path, reason
 ) -> None:
     ref = old_file(tmp_path / "a.png")
-    failed = Failed(ref, reason, "what happened", facts_of(ref, width=20_000, height=20_000))
+    width = 10**8 if reason == "too_large" else 40
+    failed = Failed(ref, reason, "what happened", facts_of(ref, width=width))
     journal.memory(PIPELINE).keep([failed])
     transient = reason in {"permission", "vanished", "changed", "timeout", "crashed"}
     assert journal.memory(PIPELINE).recall([ref]) == [None if transient else failed]
@@ -278,14 +319,14 @@ def test_content_is_known_wherever_it_lies(journal, tmp_path) -> None:
     ref = old_file(tmp_path / "a.png")
     memory = journal.memory(PIPELINE)
     memory.keep([scored(ref, notes=("truncated", "extension_mismatch"))])
-    found = memory.contents.find(SHA)
+    found = memory.contents.find(SHA, "PNG")
     assert (found.p_fake, found.reason) == (0.25, None)
     # Neither the time nor the notes of the other file's name.
     size = ref.path.stat().st_size
     assert found.facts == FileFacts(40, 32, "PNG", size, SHA, None, ("truncated",))
-    assert memory.contents.find("cd" * 32) is None
+    assert memory.contents.find("cd" * 32, "PNG") is None
     other = replace(PIPELINE, model_digest="cccccccccccc")
-    assert journal.memory(other).contents.find(SHA) is None
+    assert journal.memory(other).contents.find(SHA, "PNG") is None
 
 
 @pytest.mark.parametrize("reason", get_args(Reason))
@@ -294,16 +335,29 @@ def test_only_failures_that_the_bytes_alone_decide_are_known_by_content(
 ) -> None:
     ref = old_file(tmp_path / "a.png")
     memory = journal.memory(PIPELINE)
-    memory.keep([Failed(ref, reason, "why", facts_of(ref, width=20_000, height=20_000))])
-    found = memory.contents.find(SHA)
+    width = 10**8 if reason == "too_large" else 40
+    memory.keep([Failed(ref, reason, "why", facts_of(ref, width=width))])
+    found = memory.contents.find(SHA, "PNG")
     if reason in cells.OF_CONTENT:
         assert (found.p_fake, found.reason, found.detail) == (None, reason, "why")
     else:
         assert found is None
 
 
+def test_content_is_known_only_as_the_format_that_it_was_read_as(journal, tmp_path) -> None:
+    refs = [old_file(tmp_path / name) for name in ("a.nef", "b.tif")]
+    memory = journal.memory(PIPELINE)
+    memory.keep([scored(refs[0], 0.25, format="NEF")])
+    assert memory.contents.find(SHA, "TIFF") is None
+    memory.keep([scored(refs[1], 0.75, format="TIFF")])
+    assert memory.contents.find(SHA, "NEF").p_fake == 0.25
+    assert memory.contents.find(SHA, "TIFF").p_fake == 0.75
+    # Where only the decoder can tell the format, the name has no part in it.
+    assert memory.contents.find(SHA, None).p_fake == 0.25
+
+
 def _find_in_child(contents: JournalContents, queue: multiprocessing.Queue) -> None:
-    queue.put(contents.find(SHA))
+    queue.put(contents.find(SHA, "PNG"))
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
@@ -313,7 +367,7 @@ def test_worker_processes_find_contents_however_they_were_started(
     memory = journal.memory(PIPELINE)
     memory.keep([scored(old_file(tmp_path / "a.png"))])
     contents = memory.contents
-    here = contents.find(SHA)  # a fork would inherit the connection that this opened
+    here = contents.find(SHA, "PNG")  # a fork would inherit the connection that this opened
     context = multiprocessing.get_context(method)
     queue = context.Queue()
     child = context.Process(target=_find_in_child, args=(contents, queue))
@@ -321,21 +375,21 @@ def test_worker_processes_find_contents_however_they_were_started(
     assert queue.get(timeout=60) == here
     child.join(60)
     assert here is not None
-    assert pickle.loads(pickle.dumps(contents)).find(SHA) == here
+    assert pickle.loads(pickle.dumps(contents)).find(SHA, "PNG") == here
 
 
 def test_a_journal_that_is_gone_or_no_journal_has_no_contents(tmp_path) -> None:
     path = tmp_path / "j.sqlite"
-    contents = JournalContents(path, 1)
-    assert contents.find(SHA) is None
+    contents = JournalContents(path, 1, Held.of(PIPELINE))
+    assert contents.find(SHA, "PNG") is None
     assert not path.exists()
     path.write_bytes(b"not a database" * 100)
-    assert contents.find(SHA) is None
+    assert contents.find(SHA, "PNG") is None
     path.unlink()
     with Journal(path) as journal:
         memory = journal.memory(PIPELINE)
         memory.keep([scored(old_file(tmp_path / "a.png"))])
-        assert contents.find(SHA) is not None  # the same lookup, once there is something
+        assert contents.find(SHA, "PNG") is not None  # the same lookup, once there is something
 
 
 def test_contents_are_found_while_another_connection_writes(journal, tmp_path) -> None:
@@ -343,7 +397,7 @@ def test_contents_are_found_while_another_connection_writes(journal, tmp_path) -
     memory.keep([scored(old_file(tmp_path / "a.png"))])
     with journal._database.transaction() as connection:
         connection.execute("DELETE FROM results")
-        assert memory.contents.find(SHA) is not None
+        assert memory.contents.find(SHA, "PNG") is not None
 
 
 # Two at once, and killed
@@ -672,12 +726,13 @@ def test_a_memory_is_what_a_scan_asks_for(journal, tmp_path) -> None:
 
 
 def test_what_is_known_is_found_by_search_and_not_by_going_through_all(journal) -> None:
-    for sql, index in (
-        (memory_module._FIND, "INDEX results_by_content (sha256=? AND pipeline_id=?)"),
+    for sql, values, index in (
+        (memory_module._FIND, 6, "INDEX results_by_content (sha256=? AND pipeline_id=?)"),
         (
             memory_module._RECALL.format(marks="?, ?"),
+            7,
             "PRIMARY KEY (pipeline_id=? AND folder_id=? AND name=?)",
         ),
     ):
-        plan = journal._database.rows(f"EXPLAIN QUERY PLAN {sql}", [b""] * sql.count("?"))
+        plan = journal._database.rows(f"EXPLAIN QUERY PLAN {sql}", [b""] * values)
         assert [row[3] for row in plan] == [f"SEARCH results USING {index}"]

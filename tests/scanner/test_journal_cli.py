@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import os
 import random
+import sys
 from pathlib import Path
 
 import pytest
 from fakes import save_grey
+from PIL import Image
 
 from benchmarks.kill_resume import kill_and_resume, make_pictures, whole_scan
 from scanner.bundle import Bundle
@@ -96,6 +98,38 @@ def test_moved_pictures_are_known_by_their_content(scan, pictures, tmp_path, mon
     moved = pictures.rename(tmp_path / "moved")
     second = scan(folder=moved)
     assert [{**row, "path": ""} for row in second] == [{**row, "path": ""} for row in first]
+
+
+def test_a_copy_under_another_name_is_known_only_where_decoding_would_tell_the_same(
+    scan, tmp_path
+) -> None:
+    """Named as a camera's raw file, a TIFF is developed and not read as it is."""
+    scores = []
+    for side, (first, second) in enumerate((("a.tif", "b.nef"), ("a.nef", "b.tif"))):
+        folder = tmp_path / first
+        folder.mkdir()
+        Image.radial_gradient("L").resize((100 + side, 100)).save(folder / first, "TIFF")
+        scan("--exit-zero", folder=folder, code=0)
+        (folder / second).write_bytes((folder / first).read_bytes())
+        rows = scan("--exit-zero", folder=folder, code=0)
+        assert rows == scan("--exit-zero", "--no-journal", folder=folder, code=0)
+        scores.append([row["p_fake"] != "" for row in rows])
+    assert scores == [[True, False], [False, True]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
+def test_a_failure_for_lack_of_memory_is_forgotten_where_there_is_more(scan, tmp_path) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    for name in ("a.webp", "b.webp"):
+        Image.new("RGB", (4000, 4000), (200, 200, 200)).save(folder / name)
+        os.utime(folder / name, (LONG_AGO_S, LONG_AGO_S))
+    for _ in range(2):
+        rows = scan("--memory-limit", "16", folder=folder)
+        assert [row["p_fake"] for row in rows] == ["", ""]
+    expected = scan("--no-journal", folder=folder, code=1)
+    assert scan(folder=folder, code=1) == expected
+    assert all(row["p_fake"] for row in expected)
 
 
 def test_reviews_are_in_the_report(scan, tmp_path) -> None:

@@ -34,7 +34,9 @@ def made_by_version(version: int, path: Path, folder: Path) -> None:
             (),
         ),
         (
-            "INSERT INTO results VALUES (3, 7, ?, 7, ?, 1, ?, NULL, 0.75, NULL, NULL, 40, 32, "
+            "INSERT INTO results (pipeline_id, folder_id, name, size, mtime_ns, settled, sha256, "
+            "bytes, p_fake, reason, detail, width, height, format, notes) VALUES (3, 7, ?, "
+            "7, ?, 1, ?, NULL, 0.75, NULL, NULL, 40, 32, "
             "'PNG', 'truncated')",
             (b"a.png", LONG_AGO_NS, sha),
         ),
@@ -75,7 +77,7 @@ def test_a_journal_of_every_earlier_version_is_taken_over_whole(tmp_path, versio
     facts = FileFacts(40, 32, "PNG", 7, SHA, LONG_AGO_NS, ("truncated",))
     with Journal(tmp_path / "j.sqlite") as journal:
         assert journal.memory(PIPELINE).recall([ref]) == [Scored(ref, 0.75, facts)]
-        assert journal.memory(PIPELINE).contents.find(SHA).p_fake == 0.75
+        assert journal.memory(PIPELINE).contents.find(SHA, "PNG").p_fake == 0.75
         (info,) = journal.scans()
         assert (info.id, info.files, info.finished) == (5, 1, None)
         (row,) = journal.pages.page(5, Query(verdict="fake"), Sort("p_fake", True))
