@@ -8,8 +8,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.context import BaseContext
@@ -29,7 +29,6 @@ _BEGIN_S = 2.0
 _GRACE_S = 60.0
 _STOP_S = 1.5
 _MOST_BREAKS = 3
-_TICK_S = 0.2
 
 
 def start_ahead() -> None:
@@ -40,16 +39,18 @@ def start_ahead() -> None:
     """
     if _start_method() != "forkserver":
         return
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     multiprocessing.get_context("forkserver").set_forkserver_preload([workers.__name__])
-    # Ctrl-C goes to every process of the terminal, and Python ignores it only once it is up.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        with _quiet_children():
+    with _quiet_children():
+        # First, and by itself: it unblocks SIGINT once it has started its process.
+        resource_tracker.ensure_running()
+        # Ctrl-C goes to every process of the terminal, and Python ignores it only once it is up.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
             forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @contextmanager
@@ -78,57 +79,58 @@ def _start_method() -> str:
     return "spawn"
 
 
-class Job:
-    """Files under way. `children` are those that were left over or are tried again."""
+class _Job:
+    """Files under way, each with its place in the scan; `alone`: one that is tried again."""
 
-    def __init__(self, refs: Sequence[ImageRef], *, alone: bool = False) -> None:
-        self.refs = refs
+    def __init__(self, files: Sequence[tuple[int, ImageRef]], *, alone: bool = False) -> None:
+        self.files = files
         self.alone = alone
         self.future: Future[list[Decoded]] | None = None
-        self.done: list[Decoded] | None = None
-        self.children: list[Job] = []
 
 
 class Decoders:
     """A pool of worker processes in which a file can hurt nobody but itself.
 
     A chunk that fails, because a worker died or its time was up, is tried again file by file;
-    a file that fails alone is a `Failed`. Processes start with the first job. Not thread-safe.
+    a file that fails alone is a `Failed`. Processes start with the first job. Not thread-safe;
+    `wake` is called from another thread when there may be something to take.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, wake: Callable[[], None] = lambda: None) -> None:
         self._setup = setup
+        self._wake = wake
         self._timeout_s = setup.limits.timeout_s
         self._begin_s = min(_BEGIN_S, self._timeout_s)
         self._pool: ProcessPool | None = None
-        self._open: list[Job] = []  # handed over and not settled
+        self._open: list[_Job] = []  # handed over and not settled
+        self._done: list[tuple[int, Decoded]] = []
         self._breaks = 0  # of the pool, without a result in between
-        self._progress_at = time.monotonic()
+        self._asked_at = time.monotonic()
+        self._waited_s = 0.0  # without a result
 
-    def submit(self, refs: Sequence[ImageRef]) -> Job:
-        """Begin to decode `refs` when a worker is free."""
-        job = Job(refs)
-        self._send(job)
-        return job
+    @property
+    def jobs(self) -> int:
+        """How many are under way."""
+        return len(self._open)
 
-    def result(self, job: Job) -> list[Decoded]:
-        """One for each of the job's refs, in their order; waits for it.
+    def submit(self, files: Sequence[tuple[int, ImageRef]]) -> None:
+        """Begin to decode these, each with its place in the scan, when a worker is free."""
+        self._send(_Job(files))
 
-        Raises ImgscanError if worker processes cannot be started or do not answer.
+    def take(self) -> list[tuple[int, Decoded]]:
+        """What has ended since the last call, each with its place, in any order; never waits.
+
+        To be called every second or more often while something is under way. Raises
+        ImgscanError if worker processes cannot be started or do not answer.
         """
+        # Only what was spent waiting counts, not what the caller did with the results before.
+        now = time.monotonic()
+        self._waited_s += min(now - self._asked_at, 1.0) if self._open else 0.0
+        self._asked_at = now
         self._settle_done()
-        self._progress_at = time.monotonic()  # what came before was not spent waiting
-        while job.done is None:
-            if job.future is not None:
-                # In short turns: Windows delivers no Ctrl-C to a thread that waits.
-                wait([job.future], timeout=_TICK_S)
-            self._settle_done()
-            limit = self._begin_s + self._timeout_s + _GRACE_S
-            if time.monotonic() - self._progress_at > limit:
-                self._stalled()
-        done = job.done
-        for child in job.children:
-            done = done + self.result(child)
+        if self._waited_s > self._begin_s + self._timeout_s + _GRACE_S:
+            self._stalled()
+        done, self._done = self._done, []
         return done
 
     def close(self) -> None:
@@ -136,19 +138,20 @@ class Decoders:
         self._open.clear()
         self._stop()
 
-    def _send(self, job: Job) -> None:
+    def _send(self, job: _Job) -> None:
         while True:
             if self._pool is None:
                 self._pool = self._new_pool()
             limit = self._timeout_s if job.alone else self._begin_s + self._timeout_s
             try:
                 job.future = self._pool.schedule(
-                    workers.work, args=(job.refs, self._begin_s), timeout=limit
+                    workers.work, args=([ref for _, ref in job.files], self._begin_s), timeout=limit
                 )
             except RuntimeError:  # the pool has broken since
                 self._rebuild()
                 continue
             self._open.append(job)
+            job.future.add_done_callback(lambda _: self._wake())
             return
 
     def _new_pool(self) -> ProcessPool:
@@ -172,7 +175,7 @@ class Decoders:
             if isinstance(error, BrokenProcessPool):
                 broken = True  # nothing is known of this job; it stays open
                 continue
-            self._progress_at = time.monotonic()
+            self._waited_s = 0.0
             self._open.remove(job)
             if error is None:
                 self._breaks = 0
@@ -184,22 +187,19 @@ class Decoders:
         if broken or (self._pool is not None and not self._pool.active):
             self._rebuild()
 
-    def _take(self, job: Job, done: list[Decoded]) -> None:
-        job.done = done
-        rest = job.refs[len(done) :]
+    def _take(self, job: _Job, done: list[Decoded]) -> None:
+        self._done += [(place, one) for (place, _), one in zip(job.files, done, strict=False)]
+        rest = job.files[len(done) :]
         if rest:
-            job.children = [Job(rest)]
-            self._send(job.children[0])
+            self._send(_Job(rest))
 
-    def _failed(self, job: Job, error: BaseException) -> None:
+    def _failed(self, job: _Job, error: BaseException) -> None:
         if job.alone:
             reason, detail = _explain(error, self._timeout_s)
-            job.done = [Failed(ref, reason, detail) for ref in job.refs]
+            self._done += [(place, Failed(ref, reason, detail)) for place, ref in job.files]
             return
-        job.done = []
-        job.children = [Job([ref], alone=True) for ref in job.refs]
-        for child in job.children:
-            self._send(child)
+        for file in job.files:
+            self._send(_Job([file], alone=True))
 
     def _stalled(self) -> None:
         """No job has ended in longer than any may take: a worker that not even a kill ends.
@@ -211,7 +211,7 @@ class Decoders:
         self._rebuild()
         for job in running:
             self._failed(job, TimeoutError())
-        self._progress_at = time.monotonic()
+        self._waited_s = 0.0
 
     def _rebuild(self) -> None:
         """Go on with new processes, and hand them what is open."""

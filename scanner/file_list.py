@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from scanner.errors import ImgscanError, UsageError
 from scanner.roots import Met, look_up
@@ -41,7 +41,7 @@ def find_listed(
     """
     walker = Walker(rules, counts, Met((), every_folder=False), spool)
     try:
-        opened = nullcontext(sys.stdin.buffer) if str(source) == "-" else source.open("rb")
+        opened = nullcontext(_stdin()) if str(source) == "-" else source.open("rb")
         if source.is_dir():
             raise IsADirectoryError(0, "that is a folder")
     except OSError as error:
@@ -49,6 +49,11 @@ def find_listed(
     except AttributeError:  # sys.stdin is None: closed by whoever started this
         raise UsageError("--files-from -: there is no standard input") from None
     return _listed(opened, source, b"\0" if null else b"\n", walker)
+
+
+def _stdin() -> BinaryIO:
+    # Without its buffer: Python, as it ends, would wait for the lock of one that a thread reads.
+    return cast(BinaryIO, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
 
 
 def _listed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +13,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from scanner.decoders import Decoders, Job
+from scanner.ahead import Ahead
+from scanner.decoders import Decoders
 from scanner.errors import ImgscanError
 from scanner.limits import Limits
 from scanner.memory import Memory
@@ -26,6 +29,10 @@ from scanner.workers import Decode, Decoded, Setup, Squares, decode_file
 _CHUNK = 4
 # Refs recalled from the memory at once, when all of them are known.
 _RECALLED = 512
+# A batch that is not full waits no longer for more pictures, which may never come.
+_BATCH_WAIT_S = 0.5
+# In short turns: Windows delivers no Ctrl-C to a thread that waits.
+_TICK_S = 0.05
 
 
 class HasSpec(Protocol):
@@ -54,20 +61,31 @@ class Scorer(Protocol):
 _Result: TypeAlias = Scored | Failed
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """Results that need no work: remembered, or of what the walk could not list."""
-
-    results: Sequence[_Result]
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Batch:
-    """Consecutive results, some of which wait for their score."""
+    """Results by their place in the scan, some of which wait for their score."""
 
-    entries: list[_Known | Decoded] = field(default_factory=list)
+    entries: list[tuple[int, Decoded]] = field(default_factory=list)
     pictures: int = 0
+    begun: float = 0.0
     scores: Future[list[float]] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether every score is there."""
+        return self.scores is None or (
+            self.scores.done() and not self.scores.cancelled() and self.scores.exception() is None
+        )
+
+    def results(self) -> list[tuple[int, _Result]]:
+        """With their scores; raises what the scorer raised."""
+        p_fake = iter([] if self.scores is None else self.scores.result())
+        return [
+            (place, Scored(entry.ref, next(p_fake), entry.facts))
+            if isinstance(entry, Squares)
+            else (place, entry)
+            for place, entry in self.entries
+        ]
 
 
 def scan(
@@ -83,10 +101,12 @@ def scan(
     """One result for each of `refs`, in their order.
 
     What `memory` recalls is judged at once and no file of it opened. The rest is decoded in
-    `limits.workers` processes while threads here normalise and score the batches before; a
-    file that ends or outstays its process is a `Failed`. New results are kept in the memory
-    before they are given. At any time there are squares of at most `streams + 2` batches and
-    `16 * workers` files, whatever the number of refs, which are drawn as needed.
+    `limits.workers` processes while threads here normalise and score what is decoded; a file
+    that ends or outstays its process is a `Failed`. New results are kept in the memory as soon
+    as they are there, whatever is still under way before them, and given in their turn; those
+    that are there when the iterator is closed are kept too. `refs` are drawn in a thread, as
+    needed, and may be slow to come. New files under way, from drawn to given, are at most
+    `batch_size * (streams + 2) + 16 * workers`, whatever the number of refs.
     `decode` runs in the workers, which import it by its name. Closing the iterator ends them.
 
     Raises ImgscanError if the scorer gives anything but a probability for each picture, or if
@@ -107,77 +127,170 @@ def _scan(
     setup: Setup,
     memory: Memory | None,
 ) -> Generator[Verdict | Failed, None, None]:
-    workers = setup.limits.workers
-    decoders = Decoders(setup)
-    # Threads of their own, so that scoring a batch never stops the decoders being fed.
-    scoring = ThreadPoolExecutor(scorer.streams, thread_name_prefix="score")
-    waiting: deque[_Batch] = deque()
+    engine = _Engine(refs, scorer, batch_size, setup, memory)
     try:
-        files = _decoded(_pieces(refs, memory, workers), decoders, 4 * workers)
-        for batch in _batches(files, batch_size):
-            if batch.pictures:
-                batch.scores = scoring.submit(_score, scorer, _squares(batch))
-            waiting.append(batch)
-            # One more than are being scored, so that no thread waits for the consumer.
-            while waiting and (len(waiting) > scorer.streams + 1 or waiting[0].scores is None):
-                yield from _judged(waiting.popleft(), memory, point)
-        while waiting:
-            yield from _judged(waiting.popleft(), memory, point)
+        while True:
+            for result in engine.given():
+                if isinstance(result, Failed):
+                    yield result
+                else:
+                    yield judge(result.ref, result.facts, result.p_fake, point)
+            if not engine.advance():
+                return
     finally:
-        scoring.shutdown(wait=False, cancel_futures=True)
-        decoders.close()
+        engine.close()
 
 
-def _pieces(
-    refs: Iterator[ImageRef | Failed], memory: Memory | None, workers: int
-) -> Iterator[_Known | list[ImageRef]]:
-    """The refs in order: runs of results that are there already, and chunks to decode."""
-    size, begun = _CHUNK, 0
-    while True:
-        # One by one at first, so that a few files are spread over all workers.
-        chunk_size = 1 if begun < 2 * workers else _CHUNK
-        drawn = _draw(refs, max(size, chunk_size) if memory else chunk_size)
-        if not drawn:
+class _Engine:
+    """What is under way of a scan. `advance()` moves it on, `given()` has what came of it."""
+
+    def __init__(
+        self,
+        refs: Iterator[ImageRef | Failed],
+        scorer: Scorer,
+        batch_size: int,
+        setup: Setup,
+        memory: Memory | None,
+    ) -> None:
+        self._scorer = scorer
+        self._batch_size = batch_size
+        self._workers = setup.limits.workers
+        self._memory = memory
+        self._news = threading.Event()
+        self._refs = Ahead(refs, _CHUNK, self._news.set)
+        self._decoders = Decoders(setup, self._news.set)
+        # Threads of their own, so that scoring a batch never stops the decoders being fed.
+        self._scoring = ThreadPoolExecutor(scorer.streams, thread_name_prefix="score")
+        # With what the thread that draws may have in hand.
+        self._most = batch_size * (scorer.streams + 2) + 16 * self._workers - _CHUNK
+        self._size = _CHUNK  # refs to draw at once
+        self._place = self._next = 0  # of the next ref to come, and of the next result to give
+        self._begun = 0
+        self._new: deque[tuple[int, ImageRef]] = deque()  # not known, and not yet handed over
+        self._batch = _Batch()
+        self._scored: list[_Batch] = []  # handed to `_scoring`, or without pictures
+        self._ready: dict[int, _Result] = {}
+        self._error: Exception | None = None
+
+    def given(self) -> Iterator[_Result]:
+        """The results whose turn it is."""
+        while self._next in self._ready:
+            result = self._ready.pop(self._next)
+            self._next += 1
+            yield result
+
+    def advance(self) -> bool:
+        """Move everything on, waiting until there is something to move; whether more will come."""
+        if self._error is not None:
+            raise self._error
+        self._news.clear()
+        drawn = self._draw()
+        for place, entry in self._decoders.take():
+            self._add(place, entry)
+        self._send_batch()
+        self._collect()
+        if self._next in self._ready or drawn or self._error is not None:
+            return True
+        if self._refs.exhausted and self._next == self._place:
+            return False
+        self._news.wait(_TICK_S)
+        return True
+
+    def close(self) -> None:
+        """End all of it; what is scored is kept."""
+        self._scoring.shutdown(wait=False, cancel_futures=True)
+        try:
+            failed = [one for one in self._batch.entries if not isinstance(one[1], Squares)]
+            self._scored.append(_Batch(failed))
+            self._keep([batch for batch in self._scored if batch.done])
+        finally:
+            self._decoders.close()
+            self._refs.close()
+
+    def _draw(self) -> bool:
+        """Take refs, tell the known from the new, and keep the decoders fed."""
+        under_way = self._place - self._next
+        room = self._most - under_way
+        drawn: list[ImageRef | Failed] = []
+        if room >= _CHUNK or under_way == 0:
+            drawn = self._refs.take(min(self._size, room) if under_way else self._size)
+        new = 0
+        for ref, result in zip(drawn, _recall(drawn, self._memory), strict=True):
+            if result is not None:
+                self._ready[self._place] = result
+            elif isinstance(ref, ImageRef):
+                self._new.append((self._place, ref))
+                new += 1
+            self._place += 1
+        if drawn:
+            # Many at once only while nothing is to be decoded: new files are drawn no further
+            # ahead than needed.
+            self._size = _CHUNK if new or not self._memory else min(2 * self._size, _RECALLED)
+        while self._new:
+            # One by one at first, so that a few files are spread over all workers.
+            count = 1 if self._begun < 2 * self._workers else _CHUNK
+            if len(self._new) < count and drawn and self._decoders.jobs >= self._workers:
+                break  # the rest of a chunk is about to come
+            files = [self._new.popleft() for _ in range(min(count, len(self._new)))]
+            self._begun += len(files)
+            self._decoders.submit(files)
+        return bool(drawn)
+
+    def _add(self, place: int, entry: Decoded) -> None:
+        if not self._batch.entries:
+            self._batch.begun = time.monotonic()
+        self._batch.entries.append((place, entry))
+        self._batch.pictures += isinstance(entry, Squares)
+        if self._batch.pictures == self._batch_size:
+            self._send_batch(full=True)
+
+    def _send_batch(self, *, full: bool = False) -> None:
+        """Have the open batch scored, once it is full, or has waited, or nothing is to come."""
+        batch = self._batch
+        if not batch.entries:
             return
-        run: list[_Result] = []
-        chunk: list[ImageRef] = []
-        before = begun
-        for ref, result in zip(drawn, _recall(drawn, memory), strict=True):
-            if result is None and isinstance(ref, ImageRef):
-                if run:
-                    yield _Known(run)
-                    run = []
-                begun += 1
-                chunk.append(ref)
-                if len(chunk) == chunk_size:
-                    yield chunk
-                    chunk = []
-            elif result is not None:
-                if chunk:
-                    yield chunk
-                    chunk = []
-                run.append(result)
-        if run:
-            yield _Known(run)
-        if chunk:
-            yield chunk
-        # Many at once only while nothing is to be decoded: new files are drawn no further
-        # ahead than needed.
-        size = _CHUNK if begun > before else min(2 * size, _RECALLED)
+        last = self._refs.exhausted and not self._new and not self._decoders.jobs
+        waited = time.monotonic() - batch.begun > _BATCH_WAIT_S
+        # What needs no score is passed on too: it must neither pile up nor wait for long.
+        if full or last or waited or len(batch.entries) >= 4 * self._batch_size:
+            self._batch = _Batch()
+            if batch.pictures:
+                squares = [
+                    entry.squares for _, entry in batch.entries if isinstance(entry, Squares)
+                ]
+                batch.scores = self._scoring.submit(_score, self._scorer, squares)
+                batch.scores.add_done_callback(lambda _: self._news.set())
+            self._scored.append(batch)
+
+    def _collect(self) -> None:
+        """Keep what is scored, and let it be given."""
+        for batch in self._scored:
+            if batch.scores is not None and batch.scores.done() and not batch.done:
+                self._error = self._error or _as_error(batch.scores.exception())
+        self._keep([batch for batch in self._scored if batch.done])
+
+    def _keep(self, batches: list[_Batch]) -> None:
+        results = sorted(
+            (one for batch in batches for one in batch.results()), key=lambda one: one[0]
+        )
+        if self._memory is not None and results:
+            try:
+                self._memory.keep([result for _, result in results])
+            # Interrupted, it is tried again as the scan ends; what failed is not.
+            except Exception:
+                self._memory = None
+                raise
+        self._scored = [batch for batch in self._scored if batch not in batches]
+        self._ready.update(results)
 
 
-def _draw(refs: Iterator[ImageRef | Failed], count: int) -> list[ImageRef | Failed]:
-    drawn = []
-    for ref in refs:
-        drawn.append(ref)
-        if len(drawn) == count:
-            break
-    return drawn
+def _as_error(error: BaseException | None) -> Exception:
+    return error if isinstance(error, Exception) else ImgscanError("the model gave no answer")
 
 
 def _recall(drawn: Sequence[ImageRef | Failed], memory: Memory | None) -> Sequence[_Result | None]:
     """What is known of each; a `Failed` of the walk's stands for itself."""
-    if memory is None:
+    if memory is None or not drawn:
         return [ref if isinstance(ref, Failed) else None for ref in drawn]
     refs = [ref for ref in drawn if isinstance(ref, ImageRef)]
     recalled = memory.recall(refs)
@@ -185,48 +298,6 @@ def _recall(drawn: Sequence[ImageRef | Failed], memory: Memory | None) -> Sequen
         return recalled
     found = iter(recalled)
     return [ref if isinstance(ref, Failed) else next(found) for ref in drawn]
-
-
-def _decoded(
-    pieces: Iterator[_Known | list[ImageRef]], decoders: Decoders, ahead: int
-) -> Iterator[_Known | Decoded]:
-    """Every piece, in order, with up to `ahead` chunks begun before they are asked for."""
-    window: deque[_Known | Job] = deque()
-    for piece in pieces:
-        if not window and isinstance(piece, _Known):
-            yield piece
-            continue
-        window.append(piece if isinstance(piece, _Known) else decoders.submit(piece))
-        while len(window) >= ahead or (window and isinstance(window[0], _Known)):
-            yield from _done(window.popleft(), decoders)
-    while window:
-        yield from _done(window.popleft(), decoders)
-
-
-def _done(item: _Known | Job, decoders: Decoders) -> Iterator[_Known | Decoded]:
-    if isinstance(item, _Known):
-        yield item
-    else:
-        yield from decoders.result(item)
-
-
-def _batches(files: Iterator[_Known | Decoded], batch_size: int) -> Iterator[_Batch]:
-    """Consecutive results, of which `batch_size` are pictures to score."""
-    batch = _Batch()
-    for file in files:
-        batch.entries.append(file)
-        batch.pictures += isinstance(file, Squares)
-        # What needs no score is passed on too: it must neither pile up nor wait for long.
-        many = isinstance(file, _Known) and (not batch.pictures or len(file.results) >= 64)
-        if many or batch.pictures == batch_size or len(batch.entries) == 4 * batch_size:
-            yield batch
-            batch = _Batch()
-    if batch.entries:
-        yield batch
-
-
-def _squares(batch: _Batch) -> list[npt.NDArray[np.uint8]]:
-    return [entry.squares for entry in batch.entries if isinstance(entry, Squares)]
 
 
 def _score(scorer: Scorer, squares: list[npt.NDArray[np.uint8]]) -> list[float]:
@@ -249,27 +320,3 @@ def _score(scorer: Scorer, squares: list[npt.NDArray[np.uint8]]) -> list[float]:
             "try --device cpu or another --model"
         )
     return [float(score) for score in scores]
-
-
-def _judged(
-    batch: _Batch, memory: Memory | None, point: OperatingPoint
-) -> Iterator[Verdict | Failed]:
-    """The batch's results, once what is new among them is in the memory."""
-    p_fake = iter([] if batch.scores is None else batch.scores.result())
-    results: list[_Result] = []
-    new: list[_Result] = []
-    for entry in batch.entries:
-        if isinstance(entry, _Known):
-            results.extend(entry.results)
-            continue
-        if isinstance(entry, Squares):
-            entry = Scored(entry.ref, next(p_fake), entry.facts)
-        results.append(entry)
-        new.append(entry)
-    if memory is not None and new:
-        memory.keep(new)
-    for result in results:
-        if isinstance(result, Failed):
-            yield result
-        else:
-            yield judge(result.ref, result.facts, result.p_fake, point)

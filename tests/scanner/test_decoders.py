@@ -19,8 +19,8 @@ from scanner.decoders import Decoders
 from scanner.errors import ImgscanError
 from scanner.limits import DecodeLimits, Limits, default_memory_mb
 from scanner.scan import scan
-from scanner.types import Failed
-from scanner.workers import Setup, Squares
+from scanner.types import Failed, ImageRef
+from scanner.workers import Decoded, Setup, Squares
 
 ROOT = Path(__file__).parents[2]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces it")
@@ -98,7 +98,7 @@ def test_memory_that_decoders_lose_is_not_charged_to_the_next_file(tmp_path: Pat
 def test_what_a_decoder_raises_is_its_files_row(tmp_path: Path) -> None:
     ref = save_grey(tmp_path / "raise.png", 0)
     with closing_decoders(Limits(1)) as pool:
-        (failed,) = pool.result(pool.submit([ref]))
+        (failed,) = decoded(pool, [ref])
     assert isinstance(failed, Failed)
     assert failed.reason == "crashed"
     assert failed.detail == "its decoding failed: ZeroDivisionError: a defect of the decoder"
@@ -107,7 +107,7 @@ def test_what_a_decoder_raises_is_its_files_row(tmp_path: Path) -> None:
 def test_the_row_says_how_it_ended_and_what_can_be_done(tmp_path: Path) -> None:
     refs = [save_grey(tmp_path / f"{how}.png", 0) for how in ("segfault", "killed", "hang")]
     with closing_decoders(Limits(3, timeout_s=0.5)) as pool:
-        details = [r.detail for r in pool.result(pool.submit(refs)) if isinstance(r, Failed)]
+        details = [r.detail for r in decoded(pool, refs) if isinstance(r, Failed)]
     assert details == [
         "its decoding ended the process: SIGSEGV",
         "its decoding ended the process: SIGKILL, as when the system runs out of memory; "
@@ -119,19 +119,19 @@ def test_the_row_says_how_it_ended_and_what_can_be_done(tmp_path: Path) -> None:
 def test_more_pixels_are_refused_and_allowed_by_the_limit(tmp_path: Path) -> None:
     ref = save_grey(tmp_path / "a.png", 0, (100, 90))
     with closing_decoders(Limits(1, decode=DecodeLimits(max_pixels=8_000))) as pool:
-        (failed,) = pool.result(pool.submit([ref]))
+        (failed,) = decoded(pool, [ref])
     assert isinstance(failed, Failed)
     assert failed.reason == "too_large"
     assert "limit of 8,000" in failed.detail
     assert "--max-pixels" in failed.detail
     with closing_decoders(Limits(1, decode=DecodeLimits(max_pixels=9_000))) as pool:
-        assert isinstance(pool.result(pool.submit([ref]))[0], Squares)
+        assert isinstance(decoded(pool, [ref])[0], Squares)
 
 
 def test_squares_travel_as_bytes(tmp_path: Path) -> None:
     ref = save_grey(tmp_path / "a.png", 200)
     with closing_decoders(Limits(1)) as pool:
-        (squares,) = pool.result(pool.submit([ref]))
+        (squares,) = decoded(pool, [ref])
     assert isinstance(squares, Squares)
     assert squares.squares.dtype == "uint8"
     assert squares.squares.shape == (2, 32, 32, 3)
@@ -168,7 +168,7 @@ def test_idle_workers_that_are_killed_are_replaced(tmp_path: Path) -> None:
     refs = [save_grey(tmp_path / f"{i}.png", 0) for i in range(3)]
     with closing_decoders(Limits(2)) as pool:
         for _ in range(3):
-            assert isinstance(pool.result(pool.submit(refs))[2], Squares)
+            assert isinstance(decoded(pool, refs)[2], Squares)
             for worker in worker_processes():
                 worker.kill()
             time.sleep(0.3)
@@ -181,7 +181,7 @@ def test_a_pool_that_does_not_answer_is_replaced_and_its_files_have_timed_out(
     refs = [save_grey(tmp_path / f"{name}.png", 0) for name in ("a", "hang", "b")]
     monkeypatch.setattr(decoders, "_GRACE_S", -0.3)  # sooner than pebble's own time limit
     with closing_decoders(Limits(1, timeout_s=1.5)) as pool:
-        results = pool.result(pool.submit(refs))
+        results = decoded(pool, refs)
     reasons = [r.reason if isinstance(r, Failed) else "" for r in results]
     assert reasons == ["", "timeout", ""]
 
@@ -202,8 +202,8 @@ def test_closing_ends_workers_whatever_they_are_at(tmp_path: Path) -> None:
         refs, BrightnessScorer(), point=HALF, batch_size=1, limits=Limits(2), decode=hostile.decode
     )
     with closing_decoders(Limits(2)) as pool:
-        pool.submit(refs[1:2])
-        pool.submit(refs[2:3])
+        pool.submit([(0, refs[1])])
+        pool.submit([(1, refs[2])])
         until(lambda: len(worker_processes()) == 2)
         time.sleep(0.3)
         start = time.monotonic()
@@ -300,6 +300,14 @@ class closing_decoders:  # noqa: N801 - used like contextlib.closing
 
     def __exit__(self, *error: object) -> None:
         self._pool.close()
+
+
+def decoded(pool: Decoders, refs: list[ImageRef]) -> list[Decoded]:
+    """One job of these files, in their order."""
+    pool.submit(list(enumerate(refs)))
+    done: dict[int, Decoded] = {}
+    until(lambda: done.update(pool.take()) or len(done) == len(refs), seconds=60)
+    return [done[place] for place in range(len(refs))]
 
 
 def worker_processes() -> list[psutil.Process]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import os
 import random
+import sqlite3
+import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from fakes import save_grey
 from PIL import Image
+from test_cli import COMMAND, environment
 
 from benchmarks.kill_resume import kill_and_resume, make_pictures, whole_scan
 from scanner.bundle import Bundle
@@ -193,3 +198,43 @@ def test_a_scan_killed_at_any_moment_and_resumed_reports_as_one_that_was_not(
         kill = kill_and_resume(pictures, tmp_path / str(n), tiny_bundle.path, moment, expected)
         assert kill.equal, kill
         assert kill.recalled >= kill.kept, kill
+
+
+def test_results_are_safe_while_the_list_of_files_is_long_in_coming(
+    tmp_path, tiny_bundle: Bundle, pictures
+) -> None:
+    """And a polite kill then leaves a whole report, though the list never ends."""
+    journal, report = tmp_path / "j.sqlite", tmp_path / "report.csv"
+    options = ["--model", str(tiny_bundle.path), "--device", "cpu", "--files-from", "-"]
+    process = subprocess.Popen(
+        [*COMMAND, *options, "--journal", str(journal), "--report", str(report)],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        paths = sorted(pictures.iterdir())
+        process.stdin.write(b"".join(os.fsencode(path) + b"\n" for path in paths))
+        process.stdin.flush()
+        end = time.monotonic() + 60
+        while kept(journal) < len(paths):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        time.sleep(0.3)  # from kept to written
+        process.terminate()
+        assert process.wait(30) == 130
+        assert process.stderr.read() == b"imgscan: interrupted\n"
+    with report.open(encoding="utf-8", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [str(path) for path in paths]
+
+
+def kept(journal: Path) -> int:
+    """Results in it; another process may be writing."""
+    try:
+        with closing(sqlite3.connect(f"{journal.as_uri()}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM results").fetchone()[0])
+    except sqlite3.Error:  # not there yet
+        return 0

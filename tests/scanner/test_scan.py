@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from fakes import HALF, BrightnessScorer, encoded, grey, save_grey
 
+from scanner import scan as engine
 from scanner.errors import ImgscanError
 from scanner.find import find_images
 from scanner.limits import Limits
@@ -58,7 +59,10 @@ def test_batch_size_and_workers_change_no_result(
     assert run(refs, batch_size=batch_size, workers=workers) == run(refs)
 
 
-def test_pictures_are_scored_in_batches_of_the_asked_size(tmp_path: Path) -> None:
+def test_pictures_are_scored_in_batches_of_the_asked_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_BATCH_WAIT_S", 60.0)
     refs = [save_grey(tmp_path / f"{i}.png", 0) for i in range(10)]
     (tmp_path / "1.png").write_bytes(b"damaged")
     scorer = BrightnessScorer()
@@ -82,6 +86,50 @@ def test_refs_are_drawn_only_as_far_ahead_as_promised(tmp_path: Path) -> None:
         # Three batches around the scorer, and the window of the decoders.
         assert drawn <= given + 3 * 4 + 16 * 2
     results.close()
+
+
+def test_results_come_while_the_next_ref_is_long_in_coming(tmp_path: Path) -> None:
+    refs = [save_grey(tmp_path / f"{i}.png", 0) for i in range(7)]
+    more = threading.Event()
+
+    def slow() -> Iterator[ImageRef]:
+        yield from refs[:6]
+        more.wait(60)
+        yield refs[6]
+
+    results = scan(slow(), BrightnessScorer(), point=HALF, batch_size=4, limits=Limits(2))
+    assert [next(results).ref for _ in range(6)] == refs[:6]
+    assert not more.is_set()
+    more.set()
+    assert [result.ref for result in results] == refs[6:]
+
+
+def test_closing_does_not_wait_for_a_ref_that_never_comes(tmp_path: Path) -> None:
+    ref = save_grey(tmp_path / "a.png", 0)
+    never = threading.Event()
+
+    def stuck() -> Iterator[ImageRef]:
+        yield ref
+        never.wait(60)
+
+    results = scan(stuck(), BrightnessScorer(), point=HALF, batch_size=4, limits=Limits(2))
+    assert next(results).ref == ref
+    start = time.monotonic()
+    results.close()
+    assert time.monotonic() - start < 4
+    never.set()
+
+
+def test_what_the_list_of_refs_raises_ends_the_scan(tmp_path: Path) -> None:
+    ref = save_grey(tmp_path / "a.png", 0)
+
+    def broken() -> Iterator[ImageRef]:
+        yield ref
+        raise ImgscanError("the list broke off")
+
+    results = scan(broken(), BrightnessScorer(), point=HALF, batch_size=1, limits=Limits(1))
+    with pytest.raises(ImgscanError, match="broke off"):
+        list(results)
 
 
 def test_an_endless_run_of_failures_passes_through() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ import hostile
 import pytest
 from fakes import HALF, BrightnessScorer, save_grey
 
+from scanner import scan as engine
 from scanner.bundle import Bundle
 from scanner.detector import Detector
 from scanner.limits import Limits
@@ -61,9 +63,9 @@ def test_what_is_known_is_told_in_its_place_and_no_file_of_it_is_opened(tmp_path
     assert isinstance(verdict, Verdict)
     assert (verdict.verdict, verdict.p_fake, verdict.facts.width) == ("fake", 0.7, 7)
     assert all(told[ref].verdict == "real" for ref in there)  # type: ignore[union-attr]
-    # Only what was new is kept, in the order of the refs.
+    # Only what was new is kept, as it came to be known.
     kept = [result.ref for batch in memory.kept for result in batch]
-    assert kept == there
+    assert sorted(kept, key=str) == there
 
 
 def test_another_threshold_judges_what_is_known_anew(tmp_path: Path) -> None:
@@ -75,13 +77,69 @@ def test_another_threshold_judges_what_is_known_anew(tmp_path: Path) -> None:
     assert len(memory.kept) == 1
 
 
-def test_a_result_is_kept_before_it_is_told(tmp_path: Path) -> None:
+def test_a_result_is_kept_before_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_BATCH_WAIT_S", 60.0)
     memory = FakeMemory()
     refs = [save_grey(tmp_path / f"{i}.png", 0) for i in range(20)]
     for result in run(refs, memory):
         assert result.ref in memory.known
     # In batches: the memory may have to wait for the disk each time.
     assert len(memory.kept) <= 6
+
+
+def test_what_is_scored_is_kept_though_a_file_before_it_hangs(tmp_path: Path) -> None:
+    """A kill then costs the row of the report, and not the work."""
+    names = ["hang", *(f"{i}" for i in range(9))]
+    refs = [save_grey(tmp_path / f"{name}.png", 0) for name in names]
+    memory = FakeMemory()
+    results = scan(
+        refs,
+        BrightnessScorer(),
+        point=HALF,
+        batch_size=4,
+        limits=Limits(2, timeout_s=4.0),
+        memory=memory,
+        decode=hostile.decode,
+    )
+    first = next(results)
+    assert (first.ref, getattr(first, "reason", None)) == (refs[0], "timeout")
+    assert {ref for ref, kept in memory.known.items() if isinstance(kept, Scored)} == set(refs[1:])
+    assert isinstance(memory.kept[0][0], Scored)
+    assert [result.ref for result in results] == refs[1:]
+
+
+def test_what_is_scored_when_the_scan_is_closed_is_kept(tmp_path: Path) -> None:
+    refs = [save_grey(tmp_path / f"{i}.png", 0) for i in range(12)]
+    memory = FakeMemory()
+    scorer = BrightnessScorer()
+    results = scan(refs, scorer, point=HALF, batch_size=4, limits=Limits(2), memory=memory)
+    next(results)
+    end = time.monotonic() + 20
+    while not scorer.batches and time.monotonic() < end:
+        time.sleep(0.02)
+    time.sleep(0.1)
+    results.close()
+    kept = {result.ref for batch in memory.kept for result in batch}
+    assert len(kept) == sum(scorer.batches)
+
+
+def test_what_an_interruption_kept_from_being_kept_is_tried_again(tmp_path: Path) -> None:
+    class Interrupted(FakeMemory):
+        tries = 0
+
+        def keep(self, results: Sequence[Scored | Failed]) -> None:
+            self.tries += 1
+            if self.tries == 1:
+                raise KeyboardInterrupt
+            super().keep(results)
+
+    memory = Interrupted()
+    refs = [save_grey(tmp_path / f"{i}.png", 0) for i in range(4)]
+    with pytest.raises(KeyboardInterrupt):
+        list(run(refs, memory))
+    assert set(memory.known) == set(refs)
 
 
 def test_many_known_refs_are_asked_for_together(tmp_path: Path) -> None:
