@@ -200,6 +200,9 @@ def imgscan(
                 finally:
                     interrupts.no_more()
                 journal.finish()
+            # Report and list are whole. This may take long, and the next scan can do it too.
+            with interrupts.ending():
+                journal.tidy()
         except KeyboardInterrupt:
             interrupted = True
     if interrupted:

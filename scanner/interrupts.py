@@ -54,6 +54,17 @@ class Interrupts:
         """From here on, ignore them: only closing and saving is left to do."""
         self._raised = True
 
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """A stretch, after `no_more()`, that one of them ends early, and nothing besides."""
+        try:
+            self._raised = False
+            yield
+        except KeyboardInterrupt:
+            pass  # that is what it was for
+        finally:
+            self._raised = True
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._pending = True
         if not self._holds:

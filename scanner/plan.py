@@ -89,8 +89,7 @@ class OpenedScan:
     @property
     def selection(self) -> str | None:
         """Which files of the roots, as the journal tells lists apart."""
-        # A list that comes through a pipe may be another the next time.
-        return repr(self.request.walk) if self.request.walk.repeatable else None
+        return self.request.walk.selection
 
     def load(self) -> Detector:
         """The model, ready; decoders start beside it. Raises ImgscanError."""

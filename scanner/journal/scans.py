@@ -21,6 +21,8 @@ from scanner.verdict import OperatingPoint
 # takes of it is made up by the scan that resumes.
 _BATCH = 5000
 _SECONDS = 1.0
+# Lists of scans of which nobody can say which files were asked for, kept for the same roots.
+_UNTOLD = 5
 # Rows dropped in one transaction: few enough that another scan does not wait for them.
 _DROPPED = 2000
 
@@ -142,19 +144,31 @@ class ScanRecorder:
     def finish(self, known: int = 0) -> None:
         """The scan ran to its end. Lists of finished scans of the same files give way to this one.
 
-        So are those of scans that broke off, if they have not been added to for an hour: until
-        then another process may be at it.
+        So do those of scans that broke off, if they have not been added to for an hour: until
+        then another process may be at it. With a selection of None, the last few are kept.
+        `tidy()` then frees their room.
         """
         self.write(known)
         with self._database.transaction() as connection:
             connection.execute("UPDATE scans SET finished = ? WHERE id = ?", (now(), self.id))
-            old = connection.execute(
-                "UPDATE scans SET listed = 0 WHERE listed AND id < ? AND roots = ? "
-                "AND selection = ? AND pipeline_id = ? AND (finished IS NOT NULL "
-                "OR julianday(updated) < julianday('now', '-1 hour')) RETURNING id",
-                (self.id, self._roots, self._selection, self._pipeline),
-            ).fetchall()
-        for (number,) in old:
+            connection.execute(
+                "UPDATE scans SET listed = 0 WHERE listed AND id < ?1 AND roots = ?2 "
+                "AND (selection = ?3 AND pipeline_id = ?4 OR ?3 IS NULL AND selection IS NULL "
+                "AND id NOT IN (SELECT id FROM scans WHERE listed AND roots = ?2 "
+                "AND selection IS NULL ORDER BY id DESC LIMIT ?5)) AND (finished IS NOT NULL "
+                "OR julianday(updated) < julianday('now', '-1 hour'))",
+                (self.id, self._roots, self._selection, self._pipeline, _UNTOLD),
+            )
+
+    def tidy(self) -> None:
+        """Delete the rows of lists that gave way, also what an earlier `tidy()` did not get to.
+
+        In short transactions: no other process waits for all of it, and a kill loses nothing.
+        """
+        for (number,) in self._database.rows(
+            "SELECT id FROM scans WHERE NOT listed "
+            "AND EXISTS (SELECT 1 FROM scan_files WHERE scan_id = scans.id)"
+        ):
             self._drop(number)
 
     def _drop(self, number: int) -> None:

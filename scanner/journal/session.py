@@ -79,6 +79,10 @@ class Session:
         """The scan ran to its end: its list stands for it."""
         self._try(lambda: self._recorder.finish(self.known), None)
 
+    def tidy(self) -> None:
+        """Free the room of lists that gave way. May take a while, and be interrupted anywhere."""
+        self._try(self._recorder.tidy, None)
+
     def __enter__(self) -> Session:
         return self
 
@@ -125,6 +129,9 @@ class NoSession:
         return None
 
     def finish(self) -> None:
+        """Nothing."""
+
+    def tidy(self) -> None:
         """Nothing."""
 
     def __enter__(self) -> NoSession:

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,31 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 @dataclass(frozen=True, slots=True)
 class WalkOptions:
-    """The rules for what is met in folders, and a list of files (None: none) to read besides."""
+    """The rules for what is met in folders, and a list of files (None: none) to read besides.
+
+    `newer_than` is how the rules' moment was asked for: an age is another moment each time.
+    """
 
     rules: WalkRules = DEFAULT_RULES
     files_from: Path | None = None
     null: bool = False
+    newer_than: str | None = None
+
+    @property
+    def selection(self) -> str | None:
+        """The same text wherever the same files are asked for; None where nobody can say.
+
+        Roots, which are given besides, are not in it.
+        """
+        asked = self
+        if self.newer_than is not None:
+            asked = replace(asked, rules=replace(self.rules, newer_than_ns=None))
+        if self.files_from is None:
+            return repr(asked)
+        if not self.files_from.is_file():  # what comes through a pipe may be another list
+            return None
+        # The names in the list may be relative, too.
+        return repr((replace(asked, files_from=self.files_from.absolute()), Path.cwd()))
 
     @property
     def repeatable(self) -> bool:
@@ -49,10 +69,14 @@ def _size(context: click.Context, param: click.Parameter, value: str | None) -> 
     return int(float(number) * 1024 ** " KMGT".index(unit.upper() or " "))
 
 
-def _moment(context: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Nanoseconds since 1970, UTC."""
-    if value is None:
-        return None
+def _moment(
+    context: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str | None, int | None]:
+    """As it was typed, and nanoseconds since 1970, UTC."""
+    return value, None if value is None else _nanoseconds(value)
+
+
+def _nanoseconds(value: str) -> int:
     age = _AGE.fullmatch(value)
     if age is not None:
         return time.time_ns() - int(float(age[1]) * _SECONDS[age[2]] * 10**9)
@@ -78,6 +102,7 @@ def walk_options(command: Callable[..., Any]) -> Callable[..., Any]:
         null: bool,
         min_bytes: int | None,
         max_bytes: int | None,
+        newer_than: tuple[str | None, int | None],
         **others: Any,
     ) -> Any:
         if files_from == "":
@@ -89,10 +114,11 @@ def walk_options(command: Callable[..., Any]) -> Callable[..., Any]:
         rules = WalkRules(
             min_bytes=min_bytes,
             max_bytes=max_bytes,
+            newer_than_ns=newer_than[1],
             **{name: others.pop(name) for name in _PASSED_ON},
         )
         listed = None if files_from is None else Path(files_from)
-        return command(*args, walk=WalkOptions(rules, listed, null), **others)
+        return command(*args, walk=WalkOptions(rules, listed, null, newer_than[0]), **others)
 
     for option in reversed(_OPTIONS):
         with_walk = option(with_walk)
@@ -106,7 +132,6 @@ _PASSED_ON = (
     "ignore_files",
     "include",
     "exclude",
-    "newer_than_ns",
     "archives",
 )
 _OPTIONS = [
@@ -152,7 +177,6 @@ _OPTIONS = [
     ),
     click.option(
         "--newer-than",
-        "newer_than_ns",
         callback=_moment,
         metavar="WHEN",
         help="Changed since a date (2024-01-31), an age (7d) or after a FILE was.",

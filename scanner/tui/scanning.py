@@ -173,6 +173,10 @@ class ScanRun:
             with suppress(JournalError):
                 self._recorder.write(self._memory.known)
         self._news(replace(self._now(), state=state, problem=problem))
+        if state == "finished":
+            # The room that old lists take is no matter of this scan's; the next one tries again.
+            with suppress(JournalError):
+                self._recorder.tidy()
 
     def _scan(self) -> bool:
         with closing(self._plan.results(self._memory)) as results:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from test_cli import COMMAND, environment
 from benchmarks.kill_resume import kill_and_resume, make_pictures, whole_scan
 from scanner.bundle import Bundle
 from scanner.cli import run
-from scanner.journal import Journal
+from scanner.journal import Journal, ScanRecorder
 
 LONG_AGO_S = 1_600_000_000
 
@@ -135,6 +136,48 @@ def test_a_failure_for_lack_of_memory_is_forgotten_where_there_is_more(scan, tmp
     expected = scan("--no-journal", folder=folder, code=1)
     assert scan(folder=folder, code=1) == expected
     assert all(row["p_fake"] for row in expected)
+
+
+@pytest.mark.parametrize("options", [["--newer-than", "9000d"], ["--archives"]])
+def test_the_list_of_a_scan_takes_the_place_of_the_one_before(scan, tmp_path, options) -> None:
+    for _ in range(3):
+        scan(*options)
+    scan()
+    with Journal(tmp_path / "j.sqlite") as journal:
+        listed = [info.listed for info in journal.scans()]
+        assert listed == [True, True, False, False]
+        assert len(journal._database.rows("SELECT DISTINCT scan_id FROM scan_files")) == 2
+
+
+def test_lists_of_relative_names_in_two_folders_are_two(tmp_path, tiny_bundle, monkeypatch) -> None:
+    args = ["--model", str(tiny_bundle.path), "--journal", str(tmp_path / "j"), "--exit-zero"]
+    for name in ("a", "b", "a"):
+        save_grey(tmp_path / name / "x.png", 10)
+        (tmp_path / name / "list.txt").write_text("x.png\n")
+        monkeypatch.chdir(tmp_path / name)
+        assert run(["--files-from", "list.txt", *args]) == 0
+    with Journal(tmp_path / "j") as journal:
+        assert [info.listed for info in journal.scans()] == [True, True, False]
+
+
+def test_a_polite_kill_ends_the_deletion_of_old_lists_and_nothing_besides(
+    scan, tmp_path, monkeypatch
+) -> None:
+    first = scan()
+
+    def killed(recorder: ScanRecorder, number: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the deletion went on")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ScanRecorder, "_drop", killed)
+        assert scan() == first
+    with Journal(tmp_path / "j.sqlite") as journal:
+        assert [info.listed for info in journal.scans()] == [True, False]
+        count = "SELECT count(DISTINCT scan_id) FROM scan_files"
+        assert journal._database.rows(count) == [(2,)]
+        scan()
+        assert journal._database.rows(count) == [(1,)]
 
 
 def test_reviews_are_in_the_report(scan, tmp_path) -> None:

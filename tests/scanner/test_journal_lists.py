@@ -45,6 +45,7 @@ def recorded(
         recorder.add(one)
     if finish:
         recorder.finish(known=2)
+        recorder.tidy()
     else:
         recorder.write()
     return recorder.id
@@ -258,6 +259,36 @@ def test_a_scan_takes_the_place_of_finished_ones_of_the_same_only(journal, tmp_p
     kept = dict.fromkeys((part, unknown, unknown - 1), 5)
     assert counts == {last: 7, elsewhere: 5, **kept, long_ago: 0, broken_off: 5, first: 0}
     assert {info.id: info.files for info in journal.scans()}[first] == 4500
+
+
+def test_of_scans_of_which_nobody_can_say_what_they_were_of_the_last_few_are_kept(journal) -> None:
+    for n in range(9):
+        recorded(journal, [result(n, f"/p/{n}.png", 0.75)], selection=None)
+    other = recorded(journal, [result(0, "/q/0.png", 0.75)], roots=[Path("/q")], selection=None)
+    listed = [info.id for info in journal.scans() if info.listed]
+    assert listed == [other, 9, 8, 7, 6, 5]
+    assert journal._database.rows("SELECT DISTINCT scan_id FROM scan_files") == [
+        (number,) for number in sorted(listed)
+    ]
+
+
+def test_rows_of_a_list_that_gave_way_are_deleted_by_the_next_scan_if_not_by_its_own(
+    journal,
+) -> None:
+    def rows() -> dict[int, int]:
+        return dict(
+            journal._database.rows("SELECT scan_id, count(*) FROM scan_files GROUP BY scan_id")
+        )
+
+    many = [result(n, f"/p/{n}.png", 0.75) for n in range(4500)]
+    first = recorded(journal, many)
+    killed = journal.record(PIPELINE, [Path("/p")], POINT)
+    killed.add(many[0])
+    killed.finish()
+    assert rows() == {first: 4500, killed.id: 1}
+    assert not next(info for info in journal.scans() if info.id == first).listed
+    last = recorded(journal, many[:2], roots=[Path("/elsewhere")])
+    assert rows() == {killed.id: 1, last: 2}
 
 
 # Pages
