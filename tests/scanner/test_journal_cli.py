@@ -231,16 +231,28 @@ def test_a_scan_killed_at_any_moment_and_resumed_reports_as_one_that_was_not(
     tmp_path, tiny_bundle
 ) -> None:
     """`python -m benchmarks.kill_resume` does more of it, with more files."""
+    files = 200
     pictures = tmp_path / "pictures"
-    make_pictures(pictures, 200, 0)
+    make_pictures(pictures, files, 0)
     expected, seconds = whole_scan(pictures, tmp_path, tiny_bundle.path)
-    assert expected.count(b"\r\n") == 201
+    assert expected.count(b"\r\n") == files + 1
     rng = random.Random(1)
-    for n in range(3):
-        moment = rng.uniform(0.3 * seconds, seconds)
-        kill = kill_and_resume(pictures, tmp_path / str(n), tiny_bundle.path, moment, expected)
+    kills = [
+        kill_and_resume(
+            pictures,
+            tmp_path / str(n),
+            tiny_bundle.path,
+            rng.uniform(0, seconds / 2),
+            expected,
+            alone=n % 2 == 1,
+        )
+        for n in range(3)
+    ]
+    for kill in kills:
         assert kill.equal, kill
         assert kill.recalled >= kill.kept, kill
+    # Else nothing was resumed, and nothing could have been forgotten.
+    assert any(kill.midway(files) and kill.recalled for kill in kills), kills
 
 
 def test_results_are_safe_while_the_list_of_files_is_long_in_coming(
