@@ -6,18 +6,22 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing.context import BaseContext
+from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
 from scanner import workers
 from scanner.errors import ImgscanError
+from scanner.limits import large_at_a_time
 from scanner.text import one_line
 from scanner.types import Failed, ImageRef, Reason
 from scanner.workers import RECYCLED, Decoded, Setup
@@ -97,7 +101,7 @@ class Decoders:
     """
 
     def __init__(self, setup: Setup, wake: Callable[[], None] = lambda: None) -> None:
-        self._setup = setup
+        self._setup, self._turns = _with_turns(setup)
         self._wake = wake
         self._timeout_s = setup.limits.timeout_s
         self._begin_s = min(_BEGIN_S, self._timeout_s)
@@ -137,6 +141,8 @@ class Decoders:
         """End the workers, whatever they are at; waits no longer than 1.5 seconds."""
         self._open.clear()
         self._stop()
+        if self._turns is not None:
+            self._turns.unlink(missing_ok=True)
 
     def _send(self, job: _Job) -> None:
         while True:
@@ -243,6 +249,19 @@ class Decoders:
         joining = threading.Thread(target=_join, args=(pool,), name="stop workers", daemon=True)
         joining.start()
         joining.join(_STOP_S)
+
+
+def _with_turns(setup: Setup) -> tuple[Setup, Path | None]:
+    """With a new file for turns over large pictures, if not all may decode one at a time."""
+    slots = large_at_a_time(setup.limits)
+    if slots >= setup.limits.workers:
+        return setup, None
+    try:
+        fd, name = tempfile.mkstemp(prefix="imgscan-turns-")
+    except OSError:  # no temporary folder: each has its own limit all the same
+        return setup, None
+    os.close(fd)
+    return replace(setup, turns=Path(name), slots=slots), Path(name)
 
 
 def _join(pool: ProcessPool) -> None:

@@ -45,6 +45,7 @@ from scanner.reading import (
 from scanner.refused import RefusedError
 from scanner.text import one_line
 from scanner.types import Failed, FileFacts, ImageRef, Pixels, Reason
+from scanner.webp import declared_size
 
 __all__ = [
     "KNOWN_EXTENSIONS",
@@ -55,6 +56,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+NO_MEMORY = "there is not enough memory to decode it"
 
 # Files of more bytes than this take turns: a decoder may hold them whole.
 _LARGE_BYTES = 64 * 2**20
@@ -177,6 +180,8 @@ def _decode(
         stream = cast(BinaryIO, Clipped(stream, size))
         kind = _kind(stream, ref)
         facts = replace(facts, format=kind, notes=name_notes(ref, kind))
+        if kind == "WEBP":  # whose decoder tells its size only once it has memory for the pixels
+            facts = _with_webp_size(stream, facts)
         if kind in REMEDIES:
             raise RefusedError("unsupported", REMEDIES[kind])
         answer = None if known is None else known(facts)
@@ -230,6 +235,12 @@ def _kind(stream: BinaryIO, ref: ImageRef) -> str | None:
     return kind
 
 
+def _with_webp_size(stream: BinaryIO, facts: FileFacts) -> FileFacts:
+    stream.seek(0)
+    width, height = declared_size(stream.read(HEAD_BYTES)) or (None, None)
+    return replace(facts, width=width, height=height)
+
+
 def _facts(image: Image.Image, source: Source, ref: ImageRef, facts: FileFacts) -> FileFacts:
     width, height = stored_size(image)
     kind = facts.format or image.format
@@ -259,7 +270,7 @@ def _explain(
         declared = re.search(r"\d+", str(error))
         return "too_large", too_large(f"{declared[0] if declared else 'its'} pixels are", limits)
     if isinstance(error, MemoryError):
-        return "too_large", "there is not enough memory to decode it"
+        return "too_large", NO_MEMORY
     if isinstance(error, OSError) and error.errno is not None:  # from the disk, not the codec
         return "unreadable", error.strerror or one_line(error)
     if facts.format is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ DEFAULT_LIMITS = DecodeLimits()
 DEFAULT_TIMEOUT_S = 60.0
 # Room for three copies of the largest picture, which transparency takes.
 _MOST_MEMORY_MB, _LEAST_MEMORY_MB = 4096, 512
+_SPARED_MB = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,60 @@ def default_workers() -> int:
 
 
 def default_memory_mb(workers: int) -> int:
-    """What leaves room for all workers in the machine's memory, in 512..4096 MiB."""
-    try:
-        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
-    except (AttributeError, ValueError, OSError):  # a system that does not tell
+    """What leaves room for all workers in `memory_for_workers_mb()`, in 512..4096 MiB."""
+    available = memory_for_workers_mb()
+    if available is None:
         return _MOST_MEMORY_MB
-    return max(_LEAST_MEMORY_MB, min(_MOST_MEMORY_MB, physical // workers))
+    return max(_LEAST_MEMORY_MB, min(_MOST_MEMORY_MB, available // workers))
+
+
+def large_at_a_time(limits: Limits) -> int:
+    """How many workers may decode a large picture at a time without running out of memory."""
+    available = memory_for_workers_mb()
+    if available is None:
+        return limits.workers
+    return min(limits.workers, max(1, available // (limits.memory_mb or _MOST_MEMORY_MB)))
+
+
+def memory_for_workers_mb() -> int | None:
+    """Memory (MiB) of this machine or container without a share for the main process.
+
+    That has the model, and the system its files: a fifth, and 1 GiB at least, though never more
+    than half. None where the system does not tell.
+    """
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+    total_mb = min([total, *cgroup_limits()]) // 2**20
+    return total_mb - min(max(_SPARED_MB, total_mb // 5), total_mb // 2)
+
+
+def cgroup_limits(root: Path = Path("/")) -> list[int]:
+    """In bytes, of the control groups (v1 and v2) this process is in, up to the topmost.
+
+    Empty where there are none. `root` is where /proc and /sys are.
+    """
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            top, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            top, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        # In a container the path may be the host's, and only the topmost is there.
+        group = PurePosixPath(path.lstrip("/"))
+        for part in (group, *group.parents):
+            try:
+                text = (top / part / name).read_text().strip()
+            except OSError:
+                continue
+            if text.isdigit():  # "max": no limit
+                found.append(int(text))
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -35,13 +34,14 @@ from scanner.pixels import to_rgb
 from scanner.preprocess import PreprocessSpec, draft_side
 from scanner.refused import RefusedError
 from scanner.truncated import ENOUGH, decoded_rows
+from scanner.turns import Turns
 from scanner.types import Box, Note
 
 MIN_SIDE = 16
-# Pictures that take the decoder more pixels than this take turns, so that as many threads as
-# there are cores do not each hold a gigabyte.
+# Pictures that take the decoder more pixels than this take turns, so that as many threads and
+# processes as there are cores do not each hold a gigabyte.
 _LARGE_PIXELS = 40_000_000
-one_large_at_a_time = threading.RLock()
+one_large_at_a_time = Turns()
 
 # Nothing else is tried, whatever the content says: Pillow reads some forty formats, among them
 # ones that start other programs (EPS) or take any file for theirs (TGA). The plugins are

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -18,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.formats import name_notes
-from scanner.images import decode
+from scanner.images import NO_MEMORY, decode
 from scanner.limits import DecodeLimits, Limits
 from scanner.memory import Contents
 from scanner.preprocess import PreprocessSpec, resized_squares
+from scanner.reading import one_large_at_a_time
 from scanner.types import Failed, FileFacts, ImageRef, Pixels, Scored
 
 # A worker ends itself with this status to be replaced by a fresh one; see `_overgrown()`.
@@ -75,10 +77,19 @@ class Setup:
     limits: Limits
     contents: Contents | None = None
     decode: Decode = decode_file
+    # A file by which the workers take turns over large pictures, and how many may at a time.
+    turns: Path | None = None
+    slots: int = 1
 
+
+# What decoding takes at most, in bytes a pixel: measured by lowering --memory-limit until it
+# fails. JPEG 2000 takes 20, WebP 18; a progressive JPEG holds its coefficients, 6, and the rows.
+_MOST_BYTES_A_PIXEL = 22
+_BYTES_A_PIXEL = {"JPEG": 10}
 
 _setup: Setup
 _memory_at_start = 0
+_limit_bytes: int | None = None  # of data and stacks, as the kernel enforces it
 _did_some = False
 
 
@@ -92,6 +103,11 @@ def start(setup: Setup) -> None:
     _keep_freed_memory()
     _memory_at_start = _private_bytes()
     _limit_memory(setup.limits.memory_mb)
+    if setup.turns is not None:
+        # Vanished with a scan that is over already: then nobody is left to share it with.
+        with suppress(OSError):
+            patience_s = setup.limits.timeout_s / 4
+            one_large_at_a_time.share(setup.turns, setup.slots, patience_s)
     # Decoders and the C library complain of single files on stderr, in the middle of the
     # progress bar; what there is to say of a file is in its row.
     null = os.open(os.devnull, os.O_WRONLY)
@@ -120,11 +136,38 @@ def _prepare(ref: ImageRef) -> Decoded:
         pixels = _setup.decode(
             ref, spec, _setup.limits.decode, known=lambda facts: _remembered(ref, facts)
         )
+        if isinstance(pixels, Failed):
+            return _if_for_memory(pixels)
         if not isinstance(pixels, Pixels):
             return pixels
         return Squares(ref, resized_squares(pixels.rgb, spec, pixels.box), pixels.facts)
     except MemoryError:
-        return Failed(ref, "too_large", "there is not enough memory to decode it")
+        return Failed(ref, "too_large", _no_memory())
+
+
+def _if_for_memory(failed: Failed) -> Failed:
+    """What failed for lack of memory, though its decoder says something else.
+
+    libwebp, libavif, libjpeg and OpenJPEG report an allocation that fails as damage. A picture
+    that may need more than was left is taken to have failed for that: were it damaged as well,
+    it would still have to be tried with more memory.
+    """
+    limit_mb, facts = _setup.limits.memory_mb, failed.facts
+    if failed.reason == "too_large" and failed.detail == NO_MEMORY:
+        return replace(failed, detail=_no_memory())
+    if limit_mb is None or _limit_bytes is None or failed.reason not in ("unreadable", "truncated"):
+        return failed
+    pixels = (facts.width or 0) * (facts.height or 0)
+    left = min(limit_mb * 2**20, _limit_bytes - _private_bytes())
+    if pixels * _BYTES_A_PIXEL.get(facts.format or "", _MOST_BYTES_A_PIXEL) <= left:
+        return failed
+    return replace(failed, reason="too_large", detail=_no_memory())
+
+
+def _no_memory() -> str:
+    limit = _setup.limits.memory_mb
+    allowed = "" if limit is None else f" within {limit} MB"
+    return f"{NO_MEMORY}{allowed}; a higher --memory-limit allows more"
 
 
 def _remembered(ref: ImageRef, facts: FileFacts) -> Scored | Failed | None:
@@ -154,6 +197,7 @@ def _overgrown() -> bool:
 
 def _limit_memory(memory_mb: int | None) -> None:
     """Allocations beyond fail, and Python and Pillow make a MemoryError of that."""
+    global _limit_bytes
     if sys.platform != "linux":
         return
     import resource
@@ -168,6 +212,7 @@ def _limit_memory(memory_mb: int | None) -> None:
     if hard != resource.RLIM_INFINITY:
         soft = min(soft, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    _limit_bytes = soft
 
 
 def _keep_freed_memory() -> None:

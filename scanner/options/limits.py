@@ -39,7 +39,7 @@ _OPTIONS = (
         type=click.IntRange(min=16),
         metavar="MB",
         help="Give up a file whose decoding takes more (Linux only).  "
-        "[default: 4096, or the machine's memory shared by the workers]",
+        "[default: 4096, or the machine's or container's memory shared by the workers]",
     ),
     click.option(
         "--max-pixels",

@@ -6,19 +6,28 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import hostile
 import psutil
 import pytest
-from fakes import HALF, SPEC, BrightnessScorer, all_gone, save_grey
+from fakes import HALF, SPEC, BrightnessScorer, all_gone, encoded, gradient, save_grey
 
-from scanner import decoders
+from scanner import decoders, limits
 from scanner.decoders import Decoders
 from scanner.errors import ImgscanError
-from scanner.limits import DecodeLimits, Limits, default_memory_mb
+from scanner.limits import (
+    DecodeLimits,
+    Limits,
+    cgroup_limits,
+    default_memory_mb,
+    large_at_a_time,
+    memory_for_workers_mb,
+)
 from scanner.scan import scan
+from scanner.turns import Turns
 from scanner.types import Failed, ImageRef
 from scanner.workers import Decoded, Setup, Squares
 
@@ -86,6 +95,43 @@ def test_a_decoder_that_eats_memory_costs_its_own_file_alone(tmp_path: Path, how
     expected = good(*names)
     expected[3] = (how, "too_large")
     assert told(tmp_path, names, Limits(1, memory_mb=512)) == expected
+
+
+@linux_only
+@pytest.mark.parametrize("memory_mb", [16, 64])
+def test_a_decoder_that_calls_lack_of_memory_damage_is_not_believed(
+    tmp_path: Path, memory_mb: int
+) -> None:
+    """libwebp, libavif and libjpeg tell nothing else of an allocation that fails."""
+    image = gradient((4000, 4000))
+    kinds: dict[str, dict[str, object]] = {
+        "a.webp": {"quality": 50, "method": 0},
+        "b.webp": {"lossless": True, "quality": 0, "method": 0},
+        "c.avif": {"quality": 50, "speed": 10},
+        "d.jpg": {"progressive": True, "subsampling": 0},
+    }
+    refs = []
+    for name, options in kinds.items():
+        image.save(tmp_path / name, **options)
+        refs.append(ImageRef(tmp_path / name))
+    with closing_decoders(Limits(1, memory_mb=memory_mb)) as pool:
+        for result in decoded(pool, refs):
+            assert isinstance(result, Failed)
+            assert (result.reason, result.facts.width) == ("too_large", 4000)
+            assert f"within {memory_mb} MB; a higher --memory-limit" in result.detail
+    with closing_decoders(Limits(1, memory_mb=512)) as pool:
+        assert all(isinstance(result, Squares) for result in decoded(pool, refs))
+
+
+@linux_only
+def test_what_is_damaged_is_not_taken_for_too_large(tmp_path: Path) -> None:
+    data = bytearray(encoded(gradient((800, 600)), "WEBP", lossless=True))
+    data[40:400] = bytes(360)
+    (tmp_path / "a.webp").write_bytes(data)
+    with closing_decoders(Limits(1, memory_mb=64)) as pool:
+        (failed,) = decoded(pool, [ImageRef(tmp_path / "a.webp")])
+    assert isinstance(failed, Failed)
+    assert failed.reason == "unreadable"
 
 
 @linux_only
@@ -281,11 +327,71 @@ def test_limits_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
         Limits(**({"workers": 1} | wrong))  # type: ignore[arg-type]
 
 
-def test_by_default_all_workers_fit_into_the_machine() -> None:
+def test_by_default_all_workers_fit_into_the_machine_beside_the_model() -> None:
     physical = psutil.virtual_memory().total // 2**20
-    assert default_memory_mb(1) == min(4096, physical)
-    for count in (2, 8, 1000):
-        assert 512 <= default_memory_mb(count) <= max(512, physical // count + 1)
+    available = memory_for_workers_mb()
+    assert available is not None
+    assert 0 < available <= physical * 4 // 5 + 1
+    for count in (1, 2, 8, 1000):
+        assert default_memory_mb(count) == max(512, min(4096, available // count))
+
+
+def test_as_many_decode_a_large_picture_at_a_time_as_have_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "memory_for_workers_mb", lambda: 3000)
+    assert large_at_a_time(Limits(8, memory_mb=1000)) == 3
+    assert large_at_a_time(Limits(2, memory_mb=1000)) == 2
+    assert large_at_a_time(Limits(8, memory_mb=4000)) == 1
+    assert large_at_a_time(Limits(8)) == 1
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "found"),
+    [
+        ("0::/a/b", {"a/b/memory.max": "max", "a/memory.max": "3000", "memory.max": "5000"}, 3000),
+        ("0::/of/the/host", {"memory.max": "2000"}, 2000),
+        ("4:memory:/a\n0::/", {"memory/a/memory.limit_in_bytes": "4000"}, 4000),
+        ("4:cpu,memory:/a", {"memory/memory.limit_in_bytes": "6000"}, 6000),
+        ("0::/", {"memory.max": "max"}, None),
+        ("0::/../x", {}, None),
+    ],
+)
+def test_the_limit_of_a_container_counts(
+    tmp_path: Path, groups: str, files: dict[str, str], found: int | None
+) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(f"{groups}\n")
+    for name, text in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    assert min(cgroup_limits(tmp_path), default=None) == found
+
+
+def test_a_system_without_control_groups_has_no_such_limit(tmp_path: Path) -> None:
+    assert cgroup_limits(tmp_path) == []
+
+
+def test_workers_take_turns_over_large_pictures_by_one_file_that_goes_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "memory_for_workers_mb", lambda: 1000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    pool = Decoders(Setup(SPEC, Limits(3, memory_mb=1000), None, hostile.decode))
+    (turns,) = tmp_path.glob("imgscan-turns-*")
+    mine = Turns()
+    mine.share(turns, 1, 60.0)
+    large = save_grey(tmp_path / "a.png", 0, (8000, 5001))
+    with mine:
+        pool.submit([(0, large)])
+        time.sleep(2.0)
+        assert pool.take() == []
+    done: list[tuple[int, Decoded]] = []
+    until(lambda: done.extend(pool.take()) or done)
+    assert isinstance(done[0][1], Squares)
+    pool.close()
+    assert not turns.exists()
 
 
 # --- helpers ---

@@ -11,7 +11,7 @@ import pytest
 from fakes import SPEC, encoded, gradient, grey
 from PIL import Image, ImageCms
 
-from scanner import images, reading
+from scanner import images, reading, webp
 from scanner.images import decode, decode_stream
 from scanner.preprocess import PreprocessSpec, draft_side, prepare
 from scanner.types import Failed, ImageRef, Pixels
@@ -306,3 +306,13 @@ def test_only_listed_formats_are_ever_tried() -> None:
     tga = b"\0\0\2" + bytes(9) + b"\x20\0\x20\0\x18\0" + bytes(32 * 32 * 3)
     failed = decode_stream(io.BytesIO(tga), REF, SPEC, size_bytes=len(tga))
     assert isinstance(failed, Failed)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"lossless": True}, {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"}]
+)
+def test_the_size_of_a_webp_is_read_from_each_kind_of_header(options: dict[str, object]) -> None:
+    data = encoded(gradient((301, 203)), "WEBP", **options)
+    assert webp.declared_size(data[:30]) == (301, 203)
+    assert webp.declared_size(data[:29]) is None
+    assert webp.declared_size(b"x" + data) is None
