@@ -183,7 +183,9 @@ def imgscan(
                 if report is None
                 else open_report(report, opened.model_name, journal.review_of) as rows
             ):
-                detector = opened.load()
+                # Interrupted midway, a library that is being loaded fails in ways of its own.
+                with interrupts.held():
+                    detector = opened.load()
                 if detector.note and not quiet:
                     _complain(detector.note)
                 memory = None if isinstance(journal, NoSession) else journal
