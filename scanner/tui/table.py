@@ -107,6 +107,8 @@ class VirtualTable(ScrollView, can_focus=True):
         self._columns = columns
         self.titles: dict[str, str] = {}  # of sorted columns: what stands behind the title
         self.empty_text = ""
+        # Called at once, where `Moved` comes after keys that were pressed meanwhile.
+        self.on_moved: Callable[[], None] = lambda: None
 
     # --- for the owner
 
@@ -139,6 +141,7 @@ class VirtualTable(ScrollView, can_focus=True):
         self._refresh_row(old)
         self._refresh_row(new)
         self._show_cursor()
+        self.on_moved()
         self.post_message(self.Moved(self))
 
     def _refresh_row(self, place: int) -> None:

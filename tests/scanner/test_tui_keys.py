@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from textual.events import Key
 from textual.widgets import Input
 from tui_fakes import (
     TEN,
@@ -52,6 +53,19 @@ async def test_a_decision_is_in_the_journal_and_the_cursor_goes_on(journal, key,
         assert review is not None
         assert (review.reviewer, review.model_digest) == ("ann", "0123456789ab")
         assert "1 decided" in text_of(pilot.app)
+
+
+@pytest.mark.asyncio
+async def test_keys_typed_ahead_decide_on_the_file_they_were_typed_for(journal) -> None:
+    """All are there before the screen has drawn anything: as on a machine that is busy."""
+    async with triage(journal) as (pilot, screen):
+        for key, character in (("f", "f"), ("r", "r"), ("down", None), ("u", "u")):
+            pilot.app.post_message(Key(key, character))
+        await pilot.pause()
+        await until(pilot, lambda: "unsure" in [decision(screen, name) for name in BY_P])
+        assert [decision(screen, name) for name in BY_P[:5]] == [
+            "fake", "real", None, "unsure", None,
+        ]  # fmt: skip
 
 
 @pytest.mark.asyncio

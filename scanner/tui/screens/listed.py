@@ -115,6 +115,8 @@ class ListScreen(Screen[None]):
             Text(f"imgscan  {where}  {point}  {printable(subject.model)}", overflow="ellipsis")
         )
         self.groups_table.display = False
+        # A key that was typed ahead is meant for where the keys before it have led.
+        self.files.on_moved = self._remember
         self.files.focus()
         self.redraw()
         self.follow()
