@@ -123,9 +123,7 @@ def read_head(member: Listed) -> bytes:
         raise explain(error) from None
 
 
-def locate(
-    ref: ImageRef, member: Listed, head: bytes, mtime_ns: int, spool: Spool | None
-) -> Extent | Path | None:
+def locate(member: Listed, head: bytes, mtime_ns: int, spool: Spool | None) -> Extent | Path | None:
     """Where a member that is being listed can be read later on, in any order; None in a zip file.
 
     `head` is what `read_head()` gave, empty if it was not asked. What only the listing comes by (a
@@ -141,7 +139,7 @@ def locate(
             raise MemberError("unsupported", detail)
         left = member.size - len(head)
         rest = chunks_of(member.open(), left, DEFAULT_ARCHIVE_LIMITS, CHUNK_BYTES)
-        return spool.put(ref, chain([head], rest), member.size, mtime_ns)
+        return spool.put(chain([head], rest), member.size, mtime_ns)
     except Exception as error:  # noqa: BLE001 - as above
         raise explain(error) from None
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 IGNORE_FILE = ".imgscanignore"
 # Far above what a person writes; every path is held against every pattern.
 _MAX_BYTES = 2**20
+_MAX_PATTERNS = 1_000
+# A pattern becomes a regular expression that backtracks at each: six of them take seconds for a
+# name of a hundred characters, and a folder may be anybody's.
+_MAX_STARS = 3
 
 
 class Patterns:
@@ -31,6 +35,8 @@ class Patterns:
     def __init__(self, lines: Sequence[str]) -> None:
         from pathspec import GitIgnoreSpec
 
+        for line in lines:
+            _refuse_slow(line)
         try:
             self._spec: GitIgnoreSpec = GitIgnoreSpec.from_lines([_flat(line) for line in lines])
         except re.error as error:  # of a bracket expression; pathspec raises ValueError else
@@ -49,6 +55,16 @@ class Patterns:
         return all(pattern.include is None for pattern in self._spec.patterns)
 
 
+def _refuse_slow(line: str) -> None:
+    if line.startswith("#"):
+        return
+    segments = line.split("/")
+    most = max(len(re.findall(r"\*+", segment)) for segment in segments)
+    across = sum("**" in segment for segment in segments)
+    if max(most, across) > _MAX_STARS:
+        raise ValueError(f"more than {_MAX_STARS} stars in one part of it, or of **")
+
+
 def _flat(text: str) -> str:
     # The library's regular expressions take a line feed for the end of a path. A path may hold
     # one; it cannot hold a NUL.
@@ -63,7 +79,10 @@ def option_patterns(option: str, patterns: Sequence[str]) -> Patterns | None:
         except ValueError:
             nothing = True
         if nothing:
-            raise UsageError(f"{option} {pattern!r}: not a pattern; write it as in a .gitignore")
+            raise UsageError(
+                f"{option} {pattern!r}: not a pattern, or more than {_MAX_STARS} stars in "
+                "one part of it; write it as in a .gitignore"
+            )
     return Patterns(patterns) if patterns else None
 
 
@@ -83,12 +102,22 @@ def read_ignore_file(path: Path) -> tuple[Patterns | None, list[Failed]]:
         return None, [Failed(ImageRef(path), "too_large", detail)]
     # As the names in the folder are: bytes that are not text match themselves.
     lines = os.fsdecode(data.removeprefix(b"\xef\xbb\xbf")).replace("\r\n", "\n").split("\n")
-    failed, good = [], []
+    failed: list[Failed] = []
+    good: list[str] = []
     for number, line in enumerate(lines, 1):
+        if len(good) == _MAX_PATTERNS:
+            detail = (
+                f"more than {_MAX_PATTERNS:,} patterns: those from line {number} on are not used"
+            )
+            failed.append(Failed(ImageRef(path), "too_large", detail))
+            break
         try:
             if not Patterns([line]).empty:
                 good.append(line)
         except ValueError:
-            detail = f"line {number} is not a pattern; write it as in a .gitignore"
+            detail = (
+                f"line {number} is not a pattern, or has more than {_MAX_STARS} stars in one part; "
+                "write it as in a .gitignore"
+            )
             failed.append(Failed(ImageRef(path), "unreadable", detail))
     return (Patterns(good) if good else None), failed[:1]

@@ -14,6 +14,7 @@ from scanner.text import one_line
 from scanner.types import Reason
 
 CHUNK_BYTES = 1 << 18
+MAX_NAME_CHARACTERS = 4096  # no path is longer; a hostile archive's names would fill the memory
 _IN_MEMORY_BYTES = 64 * 2**20
 
 
@@ -33,7 +34,7 @@ class ArchiveLimits:
     max_total_bytes: int = 64 * 2**30
     max_ratio: int = 200
     ratio_from_bytes: int = 64 * 2**20
-    max_header_bytes: int = 64 * 2**20
+    max_header_bytes: int = 16 * 2**20
 
 
 DEFAULT_ARCHIVE_LIMITS = ArchiveLimits()

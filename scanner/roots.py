@@ -59,7 +59,7 @@ class Met:
         self._every_folder = every_folder
         self._folders = {_number(root.info, root.real) for root in roots if root.is_folder}
         self._files = {_folded(root.real) for root in roots if not root.is_folder}
-        self._met: set[object] = set()
+        self._met: dict[object, str] = {}
 
     def first_time(self, real: str, info: os.stat_result) -> bool:
         """Whether the folder or file at `real` has not been met; from now on it has."""
@@ -70,8 +70,13 @@ class Met:
         else:
             key = (_folded(real), _number(info, real))
         if key in self._met:
-            return False
-        self._met.add(key)
+            # One file by two names that differ in case alone: one entry of the folder, or two
+            # hard links, which are two.
+            twin = not stat.S_ISDIR(info.st_mode) and _both_listed(self._met[key], real)
+            key = (key, real)
+            if not twin or key in self._met:
+                return False
+        self._met[key] = real
         return True
 
     def names_file(self, real: str) -> bool:
@@ -82,6 +87,17 @@ class Met:
     def names_files(self) -> bool:
         """Whether any root is a file."""
         return bool(self._files)
+
+
+def _both_listed(one: str, other: str) -> bool:
+    """Whether these are two names, and their folder has both."""
+    folder, name = os.path.split(other)
+    if one == other or os.path.dirname(one) != folder:  # noqa: PTH120 - of strings, as the rest
+        return False
+    try:
+        return {os.path.basename(one), name} <= set(os.listdir(folder))  # noqa: PTH119, PTH208
+    except OSError:
+        return False
 
 
 def _number(info: os.stat_result, real: str) -> object:

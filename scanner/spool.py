@@ -26,7 +26,8 @@ class Spool:
     def __init__(self, max_bytes: int = _MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._folder: Path | None = None
-        self._held: dict[ImageRef, tuple[Path, int]] = {}
+        # By where they are: an archive that is listed twice has each of its members twice.
+        self._held: dict[Path, int] = {}
         self._bytes = 0
         self._count = 0
         self._lock = threading.Lock()
@@ -45,10 +46,11 @@ class Spool:
             # is left in the temporary folder is no reason to fail after the scan.
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def put(self, ref: ImageRef, chunks: Iterator[bytes], size: int, mtime_ns: int) -> Path:
-        """Where the bytes of `ref` now are, in a file that says it changed at `mtime_ns`.
+    def put(self, chunks: Iterator[bytes], size: int, mtime_ns: int) -> Path:
+        """Where the bytes now are, in a file that says it changed at `mtime_ns`.
 
-        Raises MemberError if there is no room for `size` bytes, and what `chunks` raises.
+        `release()` takes the ref whose `at` this is. Raises MemberError if there is no room for
+        `size` bytes, and what `chunks` raises.
         """
         with self._lock:
             if self._folder is None:
@@ -59,21 +61,26 @@ class Spool:
             self._bytes += size
             self._count += 1
             path = self._folder / str(self._count)
-            self._held[ref] = path, size
+            self._held[path] = size
         try:
             with path.open("xb") as file:
                 for chunk in chunks:
                     file.write(chunk)
             os.utime(path, ns=(mtime_ns, mtime_ns))
         except BaseException:
-            self.release(ref)
+            self._drop(path)
             raise
         return path
 
     def release(self, ref: ImageRef) -> None:
         """Forget `ref`, if it is here: it has its result."""
+        if isinstance(ref.at, Path):
+            self._drop(ref.at)
+
+    def _drop(self, path: Path) -> None:
         with self._lock:
-            path, size = self._held.pop(ref, (None, 0))
+            size = self._held.pop(path, None)
+            if size is None:
+                return
             self._bytes -= size
-        if path is not None:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from typing import IO, Any, BinaryIO, Literal, cast
 
 from scanner.members import (
     CHUNK_BYTES,
+    MAX_NAME_CHARACTERS,
     ArchiveLimits,
     Guarded,
     Listed,
@@ -57,13 +58,15 @@ def list_tar(
 
 
 def _members(tar: tarfile.TarFile, limits: ArchiveLimits, *, plain: bool) -> Iterator[Listed]:
-    seen: set[str] = set()
+    seen: set[int] = set()  # hashes: a million long names would fill the memory
     count, end = 0, -1
     while (info := tar.next()) is not None:
         tar.members = []  # type: ignore[attr-defined]  # it would keep them all
         count += 1
         if count > limits.max_members:
             raise too_much(f"it has more than {limits.max_members:,} members")
+        if len(info.name) > MAX_NAME_CHARACTERS:
+            raise too_much(f"a member's name has more than {MAX_NAME_CHARACTERS:,} characters")
         # Sizes below zero would lead back to where the reader has been.
         if info.size < 0 or info.offset_data <= end:
             raise MemberError("unreadable", "the archive is damaged: a member has no size")
@@ -75,9 +78,9 @@ def _members(tar: tarfile.TarFile, limits: ArchiveLimits, *, plain: bool) -> Ite
             cause = "symlink"
         elif not info.isreg():
             cause = "special"
-        elif info.name in seen:
+        elif hash(info.name) in seen:
             cause = "same_name"
-        seen.add(info.name)
+        seen.add(hash(info.name))
         offset = info.offset_data if plain and not info.issparse() else None
         yield Listed(info.name, info.size, _opener(tar, info), cause, offset)
 

@@ -268,7 +268,7 @@ class Walker:
             if cause is not None:
                 self._left_out[cause] += 1
             else:
-                yield replace(ref, at=locate(ref, member, head, mtime_ns, self._spool))
+                yield replace(ref, at=locate(member, head, mtime_ns, self._spool))
         except MemberError as error:
             yield Failed(ref, error.reason, error.detail)
 

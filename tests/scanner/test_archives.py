@@ -9,6 +9,7 @@ import pickle
 import struct
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -471,13 +472,45 @@ def test_the_spool_holds_what_is_under_way_and_no_more(tmp_path: Path) -> None:
             assert isinstance(ref, ImageRef)
             assert isinstance(ref.at, Path)
             assert len(list(ref.at.parent.iterdir())) == 1
-            spool.release(ImageRef(ref.path, ref.member))
+            spool.release(ref)
         folder = ref.at.parent
         *fitting, full = list(find_images([tmp_path], rules=ARCHIVES, spool=spool))[:4]
         assert all(isinstance(ref, ImageRef) for ref in fitting)
         assert isinstance(full, Failed)
         assert "temporary folder is full" in full.detail
     assert not folder.exists()
+
+
+def test_an_archive_that_is_listed_twice_has_its_members_twice(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar.gz", {"a.png": WHITE, "b.png": BLACK})
+    with Spool() as spool:
+        first = list(find_images([path], rules=ARCHIVES, spool=spool))
+        second = list(find_images([path], rules=ARCHIVES, spool=spool))
+        assert first == second
+        for ref in first:
+            spool.release(ref)
+        for ref in second:
+            assert isinstance(ref, ImageRef)
+            assert isinstance(ref.at, Path)
+            assert ref.at.read_bytes() in (WHITE, BLACK)
+
+
+def test_an_archive_of_endless_names_is_refused_before_they_fill_the_memory(
+    tmp_path: Path,
+) -> None:
+    names = {f"{i}" + "n" * 1_000_000: b"" for i in range(30)}
+    make_tar(tmp_path / "a.tar.gz", {"a.png": WHITE, **names})
+    tracemalloc.start()
+    try:
+        with Spool() as spool:
+            good, failed = find_images([tmp_path], rules=ARCHIVES, spool=spool)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(good, ImageRef)
+    assert isinstance(failed, Failed)
+    assert (failed.reason, "name" in failed.detail) == ("too_large", True)
+    assert peak < 12e6
 
 
 def test_without_a_spool_a_compressed_tar_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -350,7 +350,7 @@ def test_patterns_mean_what_they_mean_to_git(
 
 
 @pytest.mark.parametrize("option", ["include", "exclude"])
-@pytest.mark.parametrize("pattern", ["", "#x", "!", "[z-a]", "a\\"])
+@pytest.mark.parametrize("pattern", ["", "#x", "!", "[z-a]", "a\\", "*a*b*c*d", "**/a/**/b/**/**"])
 def test_what_is_no_pattern_is_told_before_anything_is_scanned(
     tmp_path: Path, option: str, pattern: str
 ) -> None:
@@ -386,6 +386,30 @@ def test_an_ignore_file_that_cannot_be_followed_is_a_row(tmp_path: Path) -> None
     assert b.reason == "too_large"
     assert ok == ImageRef(tmp_path / "b/ok.png")
     assert isinstance(c, Failed)
+
+
+@pytest.mark.timeout(20)
+def test_a_hostile_ignore_file_does_not_hold_up_the_scan(tmp_path: Path) -> None:
+    """As regular expressions, such patterns take longer than anybody waits."""
+    save_grey(tmp_path / ("a" * 200 + ".png"), 0)
+    many = "".join(f"*a*{i}*\n" for i in range(1100))
+    (tmp_path / ".imgscanignore").write_text("*a*a*a*a*a*a*a*a*b\n" + many)
+    failed, *rest = find_images([tmp_path])
+    assert isinstance(failed, Failed)
+    assert "line 1 " in failed.detail
+    assert len(rest) == 1
+
+
+def test_hard_links_whose_names_differ_in_case_are_two_files(tmp_path: Path) -> None:
+    save_grey(tmp_path / "a.png", 0)
+    try:
+        os.link(tmp_path / "a.png", tmp_path / "A.png")
+    except FileExistsError:
+        pytest.skip("this file system takes the two for one name")
+    assert len(found(tmp_path)) == 2
+    assert len(list(find_images([tmp_path / "a.png", tmp_path / "A.png"]))) == 2
+    assert len(list(find_images([tmp_path / "a.png", tmp_path / "A.png", tmp_path]))) == 2
+    assert len(list(find_images([tmp_path / "a.png"] * 2))) == 1
 
 
 def test_size_and_time_leave_files_out_also_named_ones(tmp_path: Path) -> None:
