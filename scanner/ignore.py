@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scanner.errors import UsageError
+from scanner.globs import compile_glob
 from scanner.opening import failed_to_open, open_regular
 from scanner.types import Failed, ImageRef
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
 
 IGNORE_FILE = ".imgscanignore"
 # Far above what a person writes; every path is held against every pattern.
 _MAX_BYTES = 2**20
-_MAX_PATTERNS = 1_000
-# A pattern becomes a regular expression that backtracks at each: six of them take seconds for a
-# name of a hundred characters, and a folder may be anybody's.
-_MAX_STARS = 3
+MAX_PATTERNS = 1000
 
 
 class Patterns:
@@ -33,56 +26,45 @@ class Patterns:
     """
 
     def __init__(self, lines: Sequence[str]) -> None:
-        from pathspec import GitIgnoreSpec
-
-        for line in lines:
-            _refuse_slow(line)
-        try:
-            self._spec: GitIgnoreSpec = GitIgnoreSpec.from_lines([_flat(line) for line in lines])
-        except re.error as error:  # of a bracket expression; pathspec raises ValueError else
-            raise ValueError(str(error)) from None
+        self._globs = [glob for line in lines if (glob := compile_glob(line)) is not None]
 
     def decide(self, path: str) -> bool | None:
         """Whether the patterns match `path` (parts joined by "/", folders end in "/").
 
         None if no pattern says anything of it; False if a reversed one does.
         """
-        return self._spec.check_file(_flat(path)).include
+        of_folder = None
+        for glob in reversed(self._globs):
+            match = glob.regex.match(path)
+            if match is None:
+                continue
+            # What is said of the path itself is worth more than what is said of a folder over it.
+            if match.lastgroup is None or match.end() == len(path):
+                return glob.include
+            if of_folder is None:
+                of_folder = glob.include
+        return of_folder
 
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing but comments and blank lines."""
-        return all(pattern.include is None for pattern in self._spec.patterns)
-
-
-def _refuse_slow(line: str) -> None:
-    if line.startswith("#"):
-        return
-    segments = line.split("/")
-    most = max(len(re.findall(r"\*+", segment)) for segment in segments)
-    across = sum("**" in segment for segment in segments)
-    if max(most, across) > _MAX_STARS:
-        raise ValueError(f"more than {_MAX_STARS} stars in one part of it, or of **")
-
-
-def _flat(text: str) -> str:
-    # The library's regular expressions take a line feed for the end of a path. A path may hold
-    # one; it cannot hold a NUL.
-    return text.replace("\n", "\0")
+    def __len__(self) -> int:
+        """How many there are, besides comments and blank lines."""
+        return len(self._globs)
 
 
 def option_patterns(option: str, patterns: Sequence[str]) -> Patterns | None:
     """Those given by an option; None for none. Raises UsageError, which names the option."""
+    if len(patterns) > MAX_PATTERNS:
+        raise UsageError(
+            f"{option}: {len(patterns):,} patterns; at most {MAX_PATTERNS:,} are taken"
+        )
     for pattern in patterns:
+        wrong = ""
         try:
-            nothing = Patterns([pattern]).empty
-        except ValueError:
-            nothing = True
+            nothing = not len(Patterns([pattern]))
+        except ValueError as error:
+            nothing, wrong = True, f" ({error})"
         if nothing:
-            raise UsageError(
-                f"{option} {pattern!r}: not a pattern, or more than {_MAX_STARS} stars in "
-                "one part of it; write it as in a .gitignore"
-            )
+            shown = repr(pattern if len(pattern) <= 80 else pattern[:80] + "...")
+            raise UsageError(f"{option} {shown}: not a pattern{wrong}; write it as in a .gitignore")
     return Patterns(patterns) if patterns else None
 
 
@@ -102,22 +84,22 @@ def read_ignore_file(path: Path) -> tuple[Patterns | None, list[Failed]]:
         return None, [Failed(ImageRef(path), "too_large", detail)]
     # As the names in the folder are: bytes that are not text match themselves.
     lines = os.fsdecode(data.removeprefix(b"\xef\xbb\xbf")).replace("\r\n", "\n").split("\n")
-    failed: list[Failed] = []
     good: list[str] = []
+    failed: list[str] = []
     for number, line in enumerate(lines, 1):
-        if len(good) == _MAX_PATTERNS:
-            detail = (
-                f"more than {_MAX_PATTERNS:,} patterns: those from line {number} on are not used"
-            )
-            failed.append(Failed(ImageRef(path), "too_large", detail))
-            break
         try:
-            if not Patterns([line]).empty:
-                good.append(line)
+            if not len(Patterns([line])):
+                continue
         except ValueError:
-            detail = (
-                f"line {number} is not a pattern, or has more than {_MAX_STARS} stars in one part; "
-                "write it as in a .gitignore"
-            )
-            failed.append(Failed(ImageRef(path), "unreadable", detail))
-    return (Patterns(good) if good else None), failed[:1]
+            failed.append(f"line {number} is not a pattern")
+            continue
+        if len(good) < MAX_PATTERNS:
+            good.append(line)
+        else:
+            failed.append(f"line {number} is above the limit of {MAX_PATTERNS:,} patterns")
+    rows = []
+    if failed:
+        others = f", and {len(failed) - 1:,} more are left out" if len(failed) > 1 else ""
+        detail = f"{failed[0]}{others}; write it as in a .gitignore"
+        rows = [Failed(ImageRef(path), "unreadable", detail)]
+    return (Patterns(good) if good else None), rows

@@ -350,7 +350,7 @@ def test_patterns_mean_what_they_mean_to_git(
 
 
 @pytest.mark.parametrize("option", ["include", "exclude"])
-@pytest.mark.parametrize("pattern", ["", "#x", "!", "[z-a]", "a\\", "*a*b*c*d", "**/a/**/b/**/**"])
+@pytest.mark.parametrize("pattern", ["", "#x", "!", "[z-a]", "a\\", "//", "/"])
 def test_what_is_no_pattern_is_told_before_anything_is_scanned(
     tmp_path: Path, option: str, pattern: str
 ) -> None:
@@ -393,10 +393,10 @@ def test_a_hostile_ignore_file_does_not_hold_up_the_scan(tmp_path: Path) -> None
     """As regular expressions, such patterns take longer than anybody waits."""
     save_grey(tmp_path / ("a" * 200 + ".png"), 0)
     many = "".join(f"*a*{i}*\n" for i in range(1100))
-    (tmp_path / ".imgscanignore").write_text("*a*a*a*a*a*a*a*a*b\n" + many)
+    (tmp_path / ".imgscanignore").write_text("*a*a*a*a*a*a*a*a*b\n" + "*a" * 400 + "b\n" + many)
     failed, *rest = find_images([tmp_path])
     assert isinstance(failed, Failed)
-    assert "line 1 " in failed.detail
+    assert "line 1001 is above the limit" in failed.detail
     assert len(rest) == 1
 
 
@@ -410,6 +410,22 @@ def test_hard_links_whose_names_differ_in_case_are_two_files(tmp_path: Path) -> 
     assert len(list(find_images([tmp_path / "a.png", tmp_path / "A.png"]))) == 2
     assert len(list(find_images([tmp_path / "a.png", tmp_path / "A.png", tmp_path]))) == 2
     assert len(list(find_images([tmp_path / "a.png"] * 2))) == 1
+
+
+def test_of_an_ignore_file_so_many_patterns_are_taken_and_the_rest_is_a_row(tmp_path: Path) -> None:
+    for name in ("first.png", "last.png", "z.png"):
+        save_grey(tmp_path / name, 0)
+    lines = ["first.png", *(f"x{i}" for i in range(999)), "last.png", "a" * 1025]
+    (tmp_path / ".imgscanignore").write_text("\n".join(lines))
+    row, *refs = find_images([tmp_path])
+    assert isinstance(row, Failed)
+    assert "line 1001 is above the limit of 1,000 patterns" in row.detail
+    assert "and 1 more" in row.detail
+    assert [ref.path.name for ref in refs if isinstance(ref, ImageRef)] == ["last.png", "z.png"]
+    with pytest.raises(UsageError, match="--exclude: 1,001 patterns"):
+        find_images([tmp_path], rules=WalkRules(exclude=("x",) * 1001))
+    with pytest.raises(UsageError, match="more than 1,024 characters"):
+        find_images([tmp_path], rules=WalkRules(include=("x" * 1025,)))
 
 
 def test_size_and_time_leave_files_out_also_named_ones(tmp_path: Path) -> None:
