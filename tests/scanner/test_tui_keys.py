@@ -219,6 +219,30 @@ async def test_the_filter_is_applied_while_it_is_typed(journal) -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_is_typed_right_after_the_slash_decides_nothing(journal) -> None:
+    """Textual gives keys of one burst to where they were typed: here they are lost, at worst."""
+    async with triage(journal) as (pilot, screen):
+        for key in ("/", "s", "u", "r"):
+            pilot.app.post_message(Key("slash" if key == "/" else key, key))
+        bar = screen.query_one("#filter", Input)
+        await until(pilot, lambda: screen.focused is bar)
+        await pilot.pause(0.1)
+        assert screen.triage.listing.reviewed() == 0
+        await pilot.press(*"fox")
+        await until(pilot, lambda: names(screen) == ["fox"])
+
+
+@pytest.mark.asyncio
+async def test_enter_on_a_wrong_filter_stays_in_the_bar_and_says_why(journal) -> None:
+    """In the list, what is typed to mend it would decide on pictures."""
+    async with triage(journal) as (pilot, screen):
+        await pilot.press("/", *"p:abc", "enter", "r")
+        assert screen.query_one("#filter", Input).value == "p:abcr"
+        assert "write p:" in str(toasts(pilot.app))
+        assert screen.triage.listing.reviewed() == 0
+
+
+@pytest.mark.asyncio
 async def test_a_wrong_filter_says_what_can_be_typed_and_hides_nothing(journal) -> None:
     async with triage(journal) as (pilot, screen):
         await show(pilot, screen, "verdict:maybe")

@@ -49,6 +49,7 @@ class ListScreen(Screen[None]):
     """Shows one scan's list, and follows it as it grows."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(app=False)]
+    AUTO_FOCUS = ""  # else the filter bar, the first that can have it
 
     class Fetched(Message):
         """More files came from the journal."""
@@ -117,7 +118,8 @@ class ListScreen(Screen[None]):
         self.groups_table.display = False
         # A key that was typed ahead is meant for where the keys before it have led.
         self.files.on_moved = self._remember
-        self.files.focus()
+        # At once, here and below: `focus()` waits, and keys typed meanwhile would go elsewhere.
+        self.set_focus(self.files)
         self.redraw()
         self.follow()
 
@@ -257,20 +259,27 @@ class ListScreen(Screen[None]):
 
     def action_filter(self) -> None:
         """To the filter bar."""
-        self.query_one("#filter", Input).focus()
+        self.set_focus(self.query_one("#filter", Input))
 
     @on(Input.Changed, "#filter")
     def _typed(self) -> None:
         if self._typing is not None:
             self._typing.stop()
-        self._typing = self.set_timer(_TYPING_SECONDS, self._apply_filter)
+        self._typing = self.set_timer(_TYPING_SECONDS, self._apply_typed)
 
     @on(Input.Submitted, "#filter")
     def _submitted(self) -> None:
-        self._apply_filter()
-        self.focus_list()
+        problem = self._apply_filter()
+        if problem is None:
+            self.focus_list()
+        else:  # in the list, what is typed to mend it would decide on pictures
+            self.tell(problem, error=True)
 
-    def _apply_filter(self) -> None:
+    def _apply_typed(self) -> None:
+        self._apply_filter()
+
+    def _apply_filter(self) -> str | None:
+        """What is wrong with the filter, or None: then it holds, as soon as it is answered."""
         bar = self.query_one("#filter", Input)
         try:
             wanted = parse(bar.value)
@@ -279,7 +288,7 @@ class ListScreen(Screen[None]):
             self.query_one("#counts", Static).update(
                 Text(str(error), overflow="ellipsis"), layout=False
             )
-            return
+            return str(error)
         bar.remove_class("-wrong")
         self._wanted = wanted
         if question(wanted) == question(self.triage.listing.filter):
@@ -287,6 +296,7 @@ class ListScreen(Screen[None]):
             self._filtered()
         else:
             self._find(wanted, self.triage.listing.total)
+        return None
 
     @work(thread=True, group="find")
     def _find(self, wanted: Filter, total: int) -> None:
@@ -348,7 +358,7 @@ class ListScreen(Screen[None]):
 
     def focus_list(self) -> None:
         """To the table that is shown."""
-        (self.groups_table if self.grouped else self.files).focus()
+        self.set_focus(self.groups_table if self.grouped else self.files)
 
     def action_select(self) -> None:
         """Turn the row's selection round, and go on to the next."""
