@@ -35,6 +35,7 @@ class ArchiveLimits:
     max_ratio: int = 200
     ratio_from_bytes: int = 64 * 2**20
     max_header_bytes: int = 16 * 2**20
+    max_tar_header_bytes: int = 2**20
 
 
 DEFAULT_ARCHIVE_LIMITS = ArchiveLimits()
@@ -133,9 +134,9 @@ def held(chunks: Iterator[bytes], size: int) -> BinaryIO:
 class Guarded:
     """A file for a reader that would take as much into memory as the file tells it to."""
 
-    def __init__(self, file: BinaryIO, limits: ArchiveLimits) -> None:
+    def __init__(self, file: BinaryIO, max_bytes: int) -> None:
         self._file = file
-        self._max = limits.max_header_bytes
+        self._max = max_bytes
         self.last = b""  # what was read last
 
     def read(self, size: int = -1) -> bytes:

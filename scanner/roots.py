@@ -70,7 +70,7 @@ class Met:
         else:
             key = (_folded(real), _number(info, real))
         if key in self._met:
-            # One file by two names that differ in case alone: one entry of the folder, or two
+            # One file by two names that differ in case alone: one entry of a folder, or two
             # hard links, which are two.
             twin = not stat.S_ISDIR(info.st_mode) and _both_listed(self._met[key], real)
             key = (key, real)
@@ -90,14 +90,16 @@ class Met:
 
 
 def _both_listed(one: str, other: str) -> bool:
-    """Whether these are two names, and their folder has both."""
-    folder, name = os.path.split(other)
-    if one == other or os.path.dirname(one) != folder:  # noqa: PTH120 - of strings, as the rest
+    """Whether these are two entries: in folders that are two, or in one that has both names."""
+    if one == other:
         return False
+    (ours, name), (theirs, twin) = os.path.split(one), os.path.split(other)
     try:
-        return {os.path.basename(one), name} <= set(os.listdir(folder))  # noqa: PTH119, PTH208
+        if not Path(ours).samefile(theirs):
+            return True
+        return name != twin and {name, twin} <= set(os.listdir(ours))  # noqa: PTH208 - names alone
     except OSError:
-        return False
+        return True  # who cannot say scans one file twice rather than leave one out
 
 
 def _number(info: os.stat_result, real: str) -> object:

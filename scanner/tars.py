@@ -47,7 +47,7 @@ def list_tar(
         source: Any = file
         if compression is not None:
             source = _Forward(_decompressed(file, compression), file, limits)
-        guarded = Guarded(source, limits)
+        guarded = Guarded(source, limits.max_tar_header_bytes)
         # The header's encoding must not depend on where the program runs.
         with tarfile.open(fileobj=cast(Any, guarded), mode="r:", encoding="utf-8") as tar:
             yield from _members(tar, limits, plain=compression is None)
@@ -65,6 +65,11 @@ def _members(tar: tarfile.TarFile, limits: ArchiveLimits, *, plain: bool) -> Ite
         count += 1
         if count > limits.max_members:
             raise too_much(f"it has more than {limits.max_members:,} members")
+        # What a global header says is kept for all members after it.
+        if sum(len(key) + len(value) for key, value in tar.pax_headers.items()) > (
+            limits.max_tar_header_bytes
+        ):
+            raise too_much("its headers are too large")
         if len(info.name) > MAX_NAME_CHARACTERS:
             raise too_much(f"a member's name has more than {MAX_NAME_CHARACTERS:,} characters")
         # Sizes below zero would lead back to where the reader has been.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import threading
 import zipfile
 from collections import OrderedDict
@@ -14,6 +15,7 @@ from typing import IO, BinaryIO, cast
 
 from scanner.members import (
     CHUNK_BYTES,
+    MAX_NAME_CHARACTERS,
     ArchiveLimits,
     Guarded,
     Listed,
@@ -30,6 +32,33 @@ from scanner.rules import Cause
 _KEPT_OPEN = 2
 # Asked for more, zipfile hands that much to bzip2 and LZMA at once, and takes all they answer.
 _CAREFUL_BYTES = 4096
+# A member in the directory: it begins so, and of its fixed part these say how long the rest is
+# (name, extra field, comment).
+_ENTRY = b"PK\x01\x02"
+_LENGTHS = struct.Struct("<28x3H12x")
+
+
+class _Counted(Guarded):
+    """Refuses a directory of too many members before zipfile makes an object of each.
+
+    They are counted in the directory itself: what the archive says their number is, zipfile
+    does not heed.
+    """
+
+    def __init__(self, file: BinaryIO, limits: ArchiveLimits) -> None:
+        super().__init__(file, limits.max_header_bytes)
+        self._max_members = limits.max_members
+
+    def read(self, size: int = -1) -> bytes:
+        data = super().read(size)
+        if data.startswith(_ENTRY):
+            count = at = 0
+            while data.startswith(_ENTRY, at) and len(data) >= at + _LENGTHS.size:
+                count += 1
+                at += _LENGTHS.size + sum(_LENGTHS.unpack_from(data, at))
+                if count > self._max_members:
+                    raise too_much(f"it has more than {self._max_members:,} members")
+        return data
 
 
 class _Opened:
@@ -42,9 +71,12 @@ class _Opened:
             if not self.size:
                 raise MemberError("empty", "the file has no bytes")
             self.mtime_ns = os.fstat(fd).st_mtime_ns
-            self.zip = zipfile.ZipFile(cast(BinaryIO, Guarded(self._file, limits)))
+            self.zip = zipfile.ZipFile(cast(BinaryIO, _Counted(self._file, limits)))
             self.infos: dict[str, zipfile.ZipInfo] = {}
             for info in self.zip.infolist():
+                if len(info.filename) > MAX_NAME_CHARACTERS:
+                    what = f"a member's name has more than {MAX_NAME_CHARACTERS:,} characters"
+                    raise too_much(what)
                 self.infos.setdefault(info.filename, info)
         except BaseException:
             self._file.close()
@@ -63,8 +95,6 @@ def list_zip(path: Path, limits: ArchiveLimits) -> Iterator[Listed]:
     opened = _Opened(path, limits)
     try:
         everything = opened.zip.infolist()
-        if len(everything) > limits.max_members:
-            raise too_much(f"it has more than {limits.max_members:,} members")
         # Declared sizes can be relied on: zipfile reads no more than them. Members may lie over
         # each other, so that each alone looks harmless.
         total = sum(info.file_size for info in everything)

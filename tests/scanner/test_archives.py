@@ -422,7 +422,7 @@ def test_a_directory_or_header_larger_than_the_limit_is_not_taken_into_memory(
         info = tarfile.TarInfo("a.png")
         info.pax_headers = {"comment": "x" * 5000}
         archive.addfile(info)
-    limited(monkeypatch, max_header_bytes=2000)
+    limited(monkeypatch, max_header_bytes=2000, max_tar_header_bytes=2000)
     for failed in found(tmp_path):
         assert isinstance(failed, Failed)
         assert failed.reason == "too_large"
@@ -511,6 +511,48 @@ def test_an_archive_of_endless_names_is_refused_before_they_fill_the_memory(
     assert isinstance(failed, Failed)
     assert (failed.reason, "name" in failed.detail) == ("too_large", True)
     assert peak < 12e6
+
+
+def test_a_zip_of_too_many_members_is_refused_before_they_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever number it declares: here none at all."""
+    entry = struct.pack("<4s24x3H12x", b"PK\x01\x02", 1, 0, 0)
+    directory = b"".join(entry + b"%c" % (97 + i % 26) for i in range(60_000))
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, len(directory), 0, 0)
+    (tmp_path / "a.zip").write_bytes(directory + end)
+    monkeypatch.setattr("scanner.walk.archive_kind", lambda name, head: "zip")
+    limited(monkeypatch, max_members=10_000, max_header_bytes=3_000_000)
+    tracemalloc.start()
+    try:
+        (failed,) = found(tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(failed, Failed)
+    assert failed.detail.startswith("it has more than 10,000 members")
+    assert peak < 3 * len(directory)  # as objects they are 40 MB
+
+
+@pytest.mark.parametrize("kind", ["a.tar", "a.tar.gz"])
+def test_global_headers_of_a_tar_do_not_pile_up(tmp_path: Path, kind: str) -> None:
+    path, text = tmp_path / kind, "x" * 200_000
+    with tarfile.open(path, "w:gz" if kind.endswith("gz") else "w") as archive:
+        for i in range(40):
+            info = tarfile.TarInfo(f"{i}.txt")
+            header = tarfile.TarInfo.create_pax_global_header({f"k{i}": text})
+            archive.fileobj.write(header)  # type: ignore[union-attr]
+            archive.addfile(info)
+    tracemalloc.start()
+    try:
+        with Spool() as spool:
+            (failed,) = found(tmp_path, spool=spool)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(failed, Failed)
+    assert failed.reason == "too_large"
+    assert peak < 6e6
 
 
 def test_without_a_spool_a_compressed_tar_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -410,6 +410,26 @@ def test_hard_links_whose_names_differ_in_case_are_two_files(tmp_path: Path) -> 
     assert len(list(find_images([tmp_path / "a.png", tmp_path / "A.png"]))) == 2
     assert len(list(find_images([tmp_path / "a.png", tmp_path / "A.png", tmp_path]))) == 2
     assert len(list(find_images([tmp_path / "a.png"] * 2))) == 1
+    for folder in ("D", "d"):  # the folders' names may be the twins
+        (tmp_path / folder).mkdir()
+        os.link(tmp_path / "a.png", tmp_path / folder / "x.png")
+    twins = [tmp_path / "D/x.png", tmp_path / "d/x.png"]
+    assert found(*twins) == [str(path) for path in twins]
+    assert len(found(*twins, tmp_path)) == 4
+
+
+def test_two_spellings_that_a_folder_lists_as_one_name_are_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that does not tell case apart: both open, and the listing has one of them."""
+    save_grey(tmp_path / "a.png", 0)
+    try:
+        os.link(tmp_path / "a.png", tmp_path / "A.png")
+    except FileExistsError:
+        pass  # such a disk
+    else:
+        monkeypatch.setattr("scanner.roots.os.listdir", lambda folder: ["a.png"])
+    assert found(tmp_path / "A.png", tmp_path / "a.png") == [str(tmp_path / "A.png")]
 
 
 def test_of_an_ignore_file_so_many_patterns_are_taken_and_the_rest_is_a_row(tmp_path: Path) -> None:
