@@ -13,6 +13,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from scanner.formats import HEAD_BYTES
 from scanner.members import (
+    CHANGED,
     CHUNK_BYTES,
     DEFAULT_ARCHIVE_LIMITS,
     ArchiveLimits,
@@ -21,6 +22,7 @@ from scanner.members import (
     chunks_of,
     explain,
     held,
+    unchanged,
 )
 from scanner.opening import open_regular
 from scanner.spool import Spool
@@ -29,6 +31,7 @@ from scanner.types import Extent, ImageRef
 from scanner.zips import list_zip, read_zip
 
 __all__ = [
+    "CHANGED",
     "DEFAULT_ARCHIVE_LIMITS",
     "ArchiveKind",
     "ArchiveLimits",
@@ -167,26 +170,27 @@ def _whole_file(path: Path, limits: ArchiveLimits) -> OpenMember:
 
 
 def _part(path: Path, extent: Extent, limits: ArchiveLimits) -> OpenMember:
-    fd, _ = open_regular(path)
+    fd, size = open_regular(path)
     with os.fdopen(fd, "rb") as file:
-        if os.fstat(fd).st_mtime_ns != extent.mtime_ns:
-            raise MemberError("changed", "the archive was written to meanwhile; scan it again")
-        file.seek(extent.offset)
-        chunks = chunks_of(file, extent.size, limits, CHUNK_BYTES)
-        return OpenMember(held(chunks, extent.size), extent.size, extent.mtime_ns)
+        with unchanged(fd, size, extent.mtime_ns):
+            file.seek(extent.offset)
+            chunks = chunks_of(file, extent.size, limits, CHUNK_BYTES)
+            stream = held(chunks, extent.size)
+        return OpenMember(stream, extent.size, extent.mtime_ns)
 
 
 def _searched(path: Path, member: str, limits: ArchiveLimits) -> OpenMember:
-    fd, _ = open_regular(path)
+    fd, size = open_regular(path)
     with os.fdopen(fd, "rb") as file:
         kind = archive_kind(path.name, file.read(HEAD_BYTES))
+        if kind == "zip":
+            return OpenMember(*read_zip(path, member, limits))
         mtime_ns = os.fstat(fd).st_mtime_ns
-    if kind == "zip":
-        return OpenMember(*read_zip(path, member, limits))
-    if kind is not None:
-        for listed in list_members(path, kind, limits):
-            if listed.name == member and listed.cause is None:
-                with listed.open() as stream:
-                    chunks = chunks_of(stream, listed.size, limits, CHUNK_BYTES)
-                    return OpenMember(held(chunks, listed.size), listed.size, mtime_ns)
+        with unchanged(fd, size, mtime_ns):
+            for listed in () if kind is None else list_members(path, kind, limits):
+                if listed.name == member and listed.cause is None:
+                    with listed.open() as source:
+                        chunks = chunks_of(source, listed.size, limits, CHUNK_BYTES)
+                        stream = held(chunks, listed.size)
+                    return OpenMember(stream, listed.size, mtime_ns)
     raise MemberError("vanished", "the archive has no such member")

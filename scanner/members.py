@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, BinaryIO, Literal, cast
 
@@ -129,6 +131,29 @@ def held(chunks: Iterator[bytes], size: int) -> BinaryIO:
         raise
     stream.seek(0)
     return stream
+
+
+CHANGED = "the archive was written to meanwhile; scan it again"
+
+
+@contextmanager
+def unchanged(fd: int, size: int, mtime_ns: int) -> Iterator[None]:
+    """Raises MemberError, whatever came of it, if the open archive is not as it was before.
+
+    Half of one picture and half of another may well decode.
+    """
+    try:
+        yield
+    except Exception:
+        _compare(fd, size, mtime_ns)
+        raise
+    _compare(fd, size, mtime_ns)
+
+
+def _compare(fd: int, size: int, mtime_ns: int) -> None:
+    info = os.fstat(fd)
+    if (info.st_size, info.st_mtime_ns) != (size, mtime_ns):
+        raise MemberError("changed", CHANGED) from None
 
 
 class Guarded:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from scanner.archives import (
+    CHANGED,
     ArchiveKind,
     MemberError,
     archive_kind,
@@ -59,6 +60,8 @@ class Walker:
     ) -> None:
         self._rules = rules
         self._spool = spool
+        if rules.archives and spool is not None:
+            spool.tidy()
         self._left_out = counts.left_out
         self._met = met
         self._include = option_patterns("--include", rules.include)
@@ -268,7 +271,12 @@ class Walker:
             if cause is not None:
                 self._left_out[cause] += 1
             else:
-                yield replace(ref, at=locate(member, head, mtime_ns, self._spool))
+                ref = replace(ref, at=locate(member, head, mtime_ns, self._spool))
+                if isinstance(ref.at, Path) and path.stat().st_mtime_ns != mtime_ns:
+                    assert self._spool is not None
+                    self._spool.release(ref)
+                    raise MemberError("changed", CHANGED)
+                yield ref
         except MemberError as error:
             yield Failed(ref, error.reason, error.detail)
 

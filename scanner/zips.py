@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -24,6 +25,7 @@ from scanner.members import (
     chunks_of,
     held,
     too_much,
+    unchanged,
 )
 from scanner.opening import open_regular
 from scanner.rules import Cause
@@ -82,6 +84,10 @@ class _Opened:
             self._file.close()
             raise
 
+    def unchanged(self) -> AbstractContextManager[None]:
+        """While it is read."""
+        return unchanged(self._file.fileno(), self.size, self.mtime_ns)
+
     def close(self) -> None:
         self.zip.close()
         self._file.close()
@@ -125,7 +131,7 @@ def read_zip(path: Path, member: str, limits: ArchiveLimits) -> tuple[BinaryIO, 
     if info is None:
         raise MemberError("vanished", "the archive has no such member")
     step = CHUNK_BYTES if info.compress_type in _PLAIN_METHODS else _CAREFUL_BYTES
-    with _open(opened, info) as stream:
+    with opened.unchanged(), _open(opened, info) as stream:
         data = held(chunks_of(stream, info.file_size, limits, step), info.file_size)
     return data, info.file_size, opened.mtime_ns
 

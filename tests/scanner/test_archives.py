@@ -7,12 +7,16 @@ import multiprocessing
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import tarfile
+import tempfile
 import threading
 import tracemalloc
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from fakes import HALF, SPEC, BrightnessScorer, encoded, grey, save_grey
@@ -461,7 +465,93 @@ def test_an_archive_that_changes_meanwhile_is_told(tmp_path: Path) -> None:
     assert failed.reason == "changed"
 
 
+@pytest.mark.parametrize("kind", [".tar", ".zip", ".tar.gz"])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_an_archive_that_is_written_to_while_a_member_is_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, damaged: bool
+) -> None:
+    path = make(tmp_path / f"a{kind}", {"a.png": WHITE})
+    plain = members.held
+
+    def held(chunks: Iterator[bytes], size: int) -> BinaryIO:
+        stream = plain(chunks, size)
+        with path.open("ab") as file:
+            file.write(b"more")
+        if damaged:
+            raise ValueError("what a decoder makes of a half")
+        return stream
+
+    monkeypatch.setattr("scanner.archives.held", held)
+    monkeypatch.setattr("scanner.zips.held", held)
+    failed = decode(ImageRef(path, "a.png"), SPEC)
+    assert isinstance(failed, Failed)
+    assert failed.reason == "changed"
+
+
+def test_a_compressed_tar_that_is_written_to_while_it_is_listed_is_told(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar.gz", {f"{i}.png": WHITE for i in range(3)})
+    with Spool() as spool:
+        refs = find_images([tmp_path], rules=ARCHIVES, spool=spool)
+        assert isinstance(next(refs), ImageRef)
+        os.utime(path, ns=(1, 1))
+        assert told(list(refs)) == [("1.png", "changed"), ("2.png", "changed")]
+
+
 # --- the temporary folder ---
+
+
+def test_what_has_no_room_waits_for_it(tmp_path: Path) -> None:
+    """How fast the pictures are scanned decides nothing."""
+    make_tar(tmp_path / "a.tar.gz", {f"{i}.png": WHITE for i in range(40)})
+    with Spool(max_bytes=2 * len(WHITE)) as spool:
+        refs = find_images([tmp_path], rules=ARCHIVES, spool=spool)
+        count = 0
+        for result in scan(refs, BrightnessScorer(), point=HALF, batch_size=4, limits=Limits(1)):
+            assert isinstance(result, Verdict), result
+            spool.release(result.ref)
+            count += 1
+    assert count == 40
+
+
+def test_a_scan_that_ends_does_not_leave_its_walk_waiting_for_room(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def put() -> None:
+        spool.put(iter([b"1"]), 1, 0)
+        try:
+            spool.put(iter([b"2"]), 1, 0)
+        except MemberError as error:
+            refused.append(error.reason)
+
+    with Spool(max_bytes=1) as spool:
+        thread = threading.Thread(target=put)
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+    thread.join(10)
+    assert refused == ["too_large"]
+
+
+def test_what_a_killed_scan_left_is_removed_by_the_next_and_what_is_in_use_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = (
+        "import os, signal, tempfile; from scanner.spool import Spool\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}\n"
+        "Spool().put(iter([b'1']), 1, 0); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    (left,) = tmp_path.iterdir()
+    (tmp_path / "imgscan-spool-begun").mkdir()  # as before its lock is there
+    (tmp_path / "imgscan-spool-link").symlink_to(left)
+    with Spool() as mine:
+        in_use = mine.put(iter([b"1"]), 1, 0)
+        find_images([tmp_path], rules=ARCHIVES, spool=Spool())
+        assert not left.exists()
+        assert in_use.exists()
+        assert (tmp_path / "imgscan-spool-begun").exists()
+        assert (tmp_path / "imgscan-spool-link").is_symlink()
 
 
 def test_the_spool_holds_what_is_under_way_and_no_more(tmp_path: Path) -> None:
@@ -471,7 +561,7 @@ def test_the_spool_holds_what_is_under_way_and_no_more(tmp_path: Path) -> None:
         for ref in refs:  # each released before the next is asked for
             assert isinstance(ref, ImageRef)
             assert isinstance(ref.at, Path)
-            assert len(list(ref.at.parent.iterdir())) == 1
+            assert sorted(path.name for path in ref.at.parent.iterdir()) == [ref.at.name, "lock"]
             spool.release(ref)
         folder = ref.at.parent
         *fitting, full = list(find_images([tmp_path], rules=ARCHIVES, spool=spool))[:4]
