@@ -29,7 +29,8 @@ _NO_EDGE = 1 << 16
 class ScanProgress:
     """A bar with count, rate, time left, suspects and failures; nothing at all if not `shown`.
 
-    The total comes from a second walk of `roots` in the background, so the scan starts at once;
+    The total comes from a second walk of `roots` in the background, which opens no files, so the
+    scan starts at once;
     there is none if what comes cannot be asked twice (a list on standard input, archives).
     """
 
@@ -40,6 +41,7 @@ class ScanProgress:
         self._stop = threading.Event()
         self._started = time.monotonic()
         self._ended: float | None = None
+        self._total: int | None = None
         self._bar = Progress(
             TextColumn("Scanning"),
             BarColumn(bar_width=20),
@@ -82,15 +84,17 @@ class ScanProgress:
             self._bar.update(
                 self._task,
                 completed=tally.scanned,
+                # Pictures that only their content tells are not in the total.
+                total=None if self._total is None else max(self._total, tally.scanned),
                 rate=tally.scanned / max(self.seconds, 1e-9),
                 suspects=tally.suspects,
                 failed=tally.failed,
             )
 
     def _count(self) -> None:
-        total = count_all(self._roots, self._walk, self._stop.is_set)
-        if total is not None:
-            self._bar.update(self._task, total=total)
+        self._total = count_all(self._roots, self._walk, self._stop.is_set)
+        if self._total is not None:
+            self._bar.update(self._task, total=self._total)
 
 
 def show_suspects(tally: Tally, report: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -68,12 +69,15 @@ def find_all(
 
 
 def count_all(roots: Sequence[Path], walk: WalkOptions, stop: Callable[[], bool]) -> int | None:
-    """How many files a scan will have, by a walk; None if `stop()` said so, or nobody can know."""
+    """How many files a scan will have at least; None if `stop()` said so, or nobody can know.
+
+    By a walk that opens no file: those that only their content tells from others are not counted.
+    """
     if not walk.repeatable:
         return None
     total = 0
     try:
-        for _ in find_all(roots, walk):
+        for _ in find_all(roots, replace(walk, rules=replace(walk.rules, by_content=False))):
             total += 1
             if stop():
                 return None

@@ -173,7 +173,7 @@ def _decode(
             raise RefusedError(
                 "too_large",
                 f"{size:,} bytes are more than the limit of {limits.max_bytes:,}; "
-                "save it at a smaller size to scan it",
+                "raise --max-file-bytes or save it at a smaller size to scan it",
             )
         stream.seek(0)
         facts = replace(facts, sha256=hashlib.file_digest(cast(Any, stream), "sha256").hexdigest())

@@ -49,7 +49,8 @@ class WalkRules:
 
     `include` and `exclude` are gitignore patterns. `min_bytes` and `max_bytes` are sizes that
     are still taken; only files changed after `newer_than_ns` (nanoseconds since 1970, UTC) are.
-    `archives`: pictures inside zip and tar files are scanned where they are.
+    `archives`: pictures inside zip and tar files are scanned where they are. `by_content`: files
+    without a known extension are opened, to see whether they are pictures.
     """
 
     follow_symlinks: bool = False
@@ -62,6 +63,8 @@ class WalkRules:
     max_bytes: int | None = None
     newer_than_ns: int | None = None
     archives: bool = False
+    # Of how the walk goes, not of what was asked for: no part of how lists are told apart.
+    by_content: bool = field(default=True, repr=False)
 
     @property
     def ask_facts(self) -> bool:

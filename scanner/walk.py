@@ -218,6 +218,10 @@ class Walker:
         if _extension(name) in KNOWN_EXTENSIONS:
             yield ImageRef(path)
             return
+        if not (self._rules.by_content or self._rules.archives):
+            if named and cause is None:
+                yield ImageRef(path)
+            return
         head = _head(path)
         if isinstance(head, Failed):
             yield head

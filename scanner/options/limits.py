@@ -1,4 +1,4 @@
-"""`--workers`, `--timeout`, `--memory-limit`, `--max-pixels`: what one file may cost."""
+"""What one file may cost: `--timeout`, `--memory-limit`, `--max-pixels`, `--max-file-bytes`."""
 
 from __future__ import annotations
 
@@ -49,6 +49,14 @@ _OPTIONS = (
         metavar="N",
         help="Give up a picture of more pixels.",
     ),
+    click.option(
+        "--max-file-bytes",
+        type=click.IntRange(min=1),
+        default=DEFAULT_LIMITS.max_bytes,
+        show_default=True,
+        metavar="N",
+        help="Give up a file of more bytes.",
+    ),
 )
 
 
@@ -62,11 +70,13 @@ def limit_options(command: _Command) -> _Command:
         timeout: float,
         memory_limit: int | None,
         max_pixels: int,
+        max_file_bytes: int,
         **others: Any,
     ) -> Any:
         count = workers or default_workers()
         memory_mb = memory_limit or default_memory_mb(count)
-        limits = Limits(count, timeout, memory_mb, DecodeLimits(max_pixels=max_pixels))
+        decode = DecodeLimits(max_pixels=max_pixels, max_bytes=max_file_bytes)
+        limits = Limits(count, timeout, memory_mb, decode)
         return command(*args, limits=limits, **others)
 
     decorated: Any = with_limits

@@ -127,7 +127,9 @@ class ScanRun:
     @property
     def progress(self) -> Progress:
         """How far it is."""
-        return replace(self._progress, total=self._total)
+        # Pictures that only their content tells are not counted beforehand.
+        total = None if self._total is None else max(self._total, self._progress.scanned)
+        return replace(self._progress, total=total)
 
     @property
     def paused(self) -> bool:

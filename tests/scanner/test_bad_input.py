@@ -16,8 +16,10 @@ import numpy.typing as npt
 import pytest
 from fakes import HALF, SPEC, BrightnessScorer, encoded, gradient, grey, save_grey
 from PIL import Image, TiffImagePlugin
+from test_cli import imgscan, rows_of
 
 from scanner import images, reading
+from scanner.bundle import Bundle
 from scanner.find import WalkRules, find_images
 from scanner.images import decode
 from scanner.limits import DEFAULT_LIMITS, DecodeLimits, Limits
@@ -202,6 +204,7 @@ def test_a_file_of_too_many_bytes_is_refused_before_it_is_read(
     failed = failure(tmp_path / "sparse.webp")
     assert failed.reason == "too_large"
     assert "1,073,741,825 bytes are more than the limit of 1,073,741,824" in failed.detail
+    assert "raise --max-file-bytes" in failed.detail
     assert (failed.facts.bytes, failed.facts.sha256) == (DEFAULT_LIMITS.max_bytes + 1, None)
 
 
@@ -371,3 +374,15 @@ def refuse(number: int) -> Callable[..., object]:
         raise OSError(number, os.strerror(number))
 
     return refused
+
+
+def test_the_limit_of_bytes_is_an_option(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    path = save_grey(tmp_path / "a.png", 0).path
+    size = path.stat().st_size
+    report = tmp_path / "out.csv"
+    for limit, status in ((size - 1, 2), (size, 0)):
+        args = ("--max-file-bytes", str(limit), "--no-journal", "--report", report)
+        done = imgscan(*args, path, model=tiny_bundle)
+        assert done.returncode == status, done.stderr
+        (row,) = rows_of(report)
+        assert row["error"].startswith("too_large") == (status == 2)

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from scanner import walk
 from scanner.errors import UsageError
-from scanner.find import WalkCounts, WalkRules, find_images
+from scanner.find import WalkCounts, WalkRules, count_all, find_images
+from scanner.options.walk import WalkOptions
 from scanner.report.cells import decode_cell, encode_cell
 from scanner.text import printable
 from scanner.types import Failed, ImageRef
@@ -446,6 +447,20 @@ def test_of_an_ignore_file_so_many_patterns_are_taken_and_the_rest_is_a_row(tmp_
         find_images([tmp_path], rules=WalkRules(exclude=("x",) * 1001))
     with pytest.raises(UsageError, match="more than 1,024 characters"):
         find_images([tmp_path], rules=WalkRules(include=("x" * 1025,)))
+
+
+def test_counting_beforehand_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.png", "b", "named", "notes.txt"):
+        (tmp_path / name).write_bytes(PICTURE)
+
+    def opened(path: Path) -> None:
+        raise AssertionError(path)
+
+    monkeypatch.setattr(walk, "open_regular", opened)
+    roots = [tmp_path, tmp_path / "named"]
+    assert count_all(roots, WalkOptions(), lambda: False) == 2
+    monkeypatch.undo()
+    assert len(found(*roots)) == 4
 
 
 def test_size_and_time_leave_files_out_also_named_ones(tmp_path: Path) -> None:
