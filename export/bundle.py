@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from export.card import model_card
+from export.half import write_half
 from export.measured import digest
-from export.parity import Parity, require
+from export.parity import HalfParity, Parity, measure_half, require
 from export.to_onnx import write_graphs
-from scanner.bundle import Bundle, read_bundle, replace_folder, write_bundle
+from scanner.bundle import HALF_ENCODER, Bundle, read_bundle, replace_folder, write_bundle
 from scanner.errors import UsageError
 from trainer.checkpoint import load_run
 
@@ -28,10 +29,13 @@ _RESERVED = (
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The bundle in its place, and how closely it agrees with torch."""
+    """The bundle in its place, how closely it agrees with torch, and its half precision with
+    its float32 (None where that was not asked for).
+    """
 
     bundle: Bundle
     parity: Parity
+    half: HalfParity | None = None
 
 
 def export_run(
@@ -43,13 +47,15 @@ def export_run(
     decoder: bool | None = None,
     measured: Mapping[str, Path] | None = None,
     notes: Path | None = None,
+    half: bool = False,
 ) -> Exported:
     """Export the best epoch of folder `run` as bundle `out`.
 
     `measured` maps a name to a JSON file of figures that goes into the bundle's metrics beside
     those of the fit; `notes` is Markdown for the model card; `decoder` None writes decoder.onnx
-    if the run has a decoder, and True refuses a run that has none. A failure leaves no trace,
-    nor does it touch a bundle that stands at `out`.
+    if the run has a decoder, and True refuses a run that has none; `half` writes encoder.fp16.onnx
+    too, unless it scores otherwise than float32. A failure leaves no trace, nor does it touch a
+    bundle that stands at `out`.
     """
     model, config, result = load_run(run)
     metrics: dict[str, Any] = {"validation": result["validation"], "pictures": result["pictures"]}
@@ -100,12 +106,25 @@ def export_run(
             metrics["parity"]["max_reconstruction_difference"] = (
                 parity.max_reconstruction_difference
             )
+        half_parity = None
+        # Both ways in which it may be computed; the graph that stays is the last.
+        for rounded in (True, False) if half else ():
+            write_half(work / "encoder.onnx", work / HALF_ENCODER, rounded=rounded)
+            found = measure_half(write_bundle(work, metrics=metrics, **content))
+            half_parity = found if half_parity is None else half_parity.worse(found)
+            if half_parity.problem is not None:
+                (work / HALF_ENCODER).unlink()
+                break
+        if half_parity is not None and half_parity.problem is None:
+            metrics["parity"]["half_max_probability_difference"] = (
+                half_parity.max_probability_difference
+            )
         card.write_text(model_card(metrics=metrics, notes=notes_text, **content), "utf-8")
         write_bundle(work, metrics=metrics, **content)
         replace_folder(work, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Exported(read_bundle(out), parity)
+    return Exported(read_bundle(out), parity, half_parity)
 
 
 def _read_figures(path: Path) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from scanner import __version__
+from scanner.bundle import HALF_ENCODER
 from scanner.errors import UsageError
 from trainer.edge import run
 
@@ -38,6 +39,11 @@ def command() -> None:
     help="Write decoder.onnx, for reconstructions.  [default: if the run has a decoder]",
 )
 @click.option(
+    "--half/--no-half",
+    default=False,
+    help="Write encoder.fp16.onnx, half precision for scans on CUDA, if it scores as float32 does.",
+)
+@click.option(
     "--metrics",
     multiple=True,
     metavar="NAME=FILE.json",
@@ -50,6 +56,7 @@ def onnx(
     name: str | None,
     operating_point: str | None,
     decoder: bool | None,
+    half: bool,
     metrics: tuple[str, ...],
     notes: Path | None,
 ) -> None:
@@ -76,6 +83,7 @@ def onnx(
         decoder=decoder,
         measured=measured,
         notes=notes,
+        half=half,
     )
     parity = exported.parity
     click.echo(
@@ -91,6 +99,13 @@ def onnx(
             "reconstructions differ by at most "
             f"{parity.max_reconstruction_difference:.1e} of the range of a channel"
         )
+    if exported.half is not None and exported.half.problem is None:
+        click.echo(
+            f"{HALF_ENCODER}: {(out / HALF_ENCODER).stat().st_size / 1e6:.1f} MB; P(fake) differs "
+            f"from float32 by at most {exported.half.max_probability_difference:.1e}"
+        )
+    elif exported.half is not None:
+        click.echo(f"{HALF_ENCODER} is left out: {exported.half.problem}")
     if parity.degenerate:
         click.echo(
             f"warning: P(fake) of the golden pictures ranges over {parity.probability_range:.1e} "

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from scanner.bundle import Bundle
 from scanner.detector import Detector
 from scanner.errors import ImgscanError
+from scanner.half import objection
 from scanner.preprocess import prepare
 from scanner.verdict import probabilities
 from trainer.models import AutoencoderClassifier
@@ -154,3 +155,40 @@ def require(model: AutoencoderClassifier, bundle: Bundle) -> Parity:
             f"{LOGIT_TOLERANCE:g} of {parity.max_logit:.2g}); nothing was written"
         )
     return parity
+
+
+@dataclass(frozen=True, slots=True)
+class HalfParity:
+    """How far half precision scores from float32, both by the Detector on the CPU.
+
+    `problem` says in one line why it may not stand for it; None where it may.
+    """
+
+    max_probability_difference: float
+    problem: str | None
+
+    def worse(self, other: HalfParity) -> HalfParity:
+        """The one with a problem, or of the larger difference."""
+        if (self.problem is None) != (other.problem is None):
+            return self if other.problem is None else other
+        return max(self, other, key=lambda parity: parity.max_probability_difference)
+
+
+def measure_half(bundle: Bundle) -> HalfParity:
+    """Score the golden pictures by both encoders of `bundle`.
+
+    No P(fake) may differ by more than `scanner.half.TOLERANCE`, and no picture may change sides
+    of the bundle's threshold. The Detector has its own say too: a graph that it would refuse in
+    a scan is of no use.
+    """
+    half, full = (Detector(bundle, "cpu", half=wanted) for wanted in (True, False))
+    if not half.half:
+        return HalfParity(float("nan"), half.half_refused)
+    batch = np.stack([prepare(rgb, bundle.spec) for rgb in golden_pictures()])  # [16, V, 3, S, S]
+    found, expected = half.score(batch), full.score(batch)
+    threshold = bundle.thresholds[bundle.operating_point]
+    flipped = int(np.count_nonzero((found >= threshold) != (expected >= threshold)))
+    problem = objection(found, expected)
+    if problem is None and flipped:
+        problem = f"{flipped} of {len(batch)} golden pictures change sides of the threshold"
+    return HalfParity(float(np.abs(found - expected).max()), problem)

@@ -3,6 +3,7 @@
     encoder.onnx      prepared pixels float32 [N, 3, S, S] -> features float32 [N, F], and
                       beside a decoder.onnx deepest, float32 [N, C, S / stride, S / stride]
     classifier.onnx   features float32 [N, F] -> logit float32 [N]
+    encoder.fp16.onnx (optional) encoder.onnx in half precision, for GPUs; features alone
     decoder.onnx      (optional) deepest (and features, with experts) -> reconstruction
     bundle.json       what `Bundle` holds, and the sha256 of each file
     MODEL_CARD.md     for people
@@ -33,7 +34,8 @@ from scanner.text import one_line
 SCHEMA_VERSION = 1
 REQUIRED_GRAPHS = ("encoder.onnx", "classifier.onnx")
 REQUIRED_FILES = (*REQUIRED_GRAPHS, "MODEL_CARD.md")
-OPTIONAL_FILES = ("decoder.onnx",)
+HALF_ENCODER = "encoder.fp16.onnx"
+OPTIONAL_FILES = (HALF_ENCODER, "decoder.onnx")
 _ALL_FILES = ("bundle.json", *REQUIRED_FILES, *OPTIONAL_FILES)
 REQUIRED_POINTS = ("youden", "best_f1")
 LABELS = ("real", "fake")
@@ -77,6 +79,11 @@ class Bundle:
     def has_decoder(self) -> bool:
         """Whether the bundle carries the optional reconstruction graph."""
         return "decoder.onnx" in self.files
+
+    @property
+    def has_half(self) -> bool:
+        """Whether the bundle carries the optional encoder in half precision."""
+        return HALF_ENCODER in self.files
 
     def graph(self, name: str) -> bytes:
         """Bytes of one of `files`, verified again as they are read.

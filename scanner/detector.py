@@ -8,15 +8,17 @@ import threading
 import time
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from scanner.bundle import Bundle
+from scanner.bundle import HALF_ENCODER, Bundle
+from scanner.chain import Chain
 from scanner.errors import BundleError, ImgscanError
 from scanner.graphs import DEEPEST, Remaker, feature_output, only_input
+from scanner.half import objection, probe_pictures
 from scanner.limits import default_workers
 from scanner.text import one_line
 from scanner.verdict import probabilities
@@ -24,11 +26,21 @@ from scanner.verdict import probabilities
 DEFAULT_BATCH = 16
 Device = Literal["auto", "cuda", "cpu"]
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_CUDA_MEMORY = "cuda"  # onnxruntime's name of where the CUDA provider computes
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _CUDA_REMEDY = (
     "install the CUDA libraries with `pip install 'imgscan[cuda]'` and check the driver "
     "with `nvidia-smi`, or use --device cpu"
 )
+
+
+class _Encoder(NamedTuple):
+    """A session and the names of what goes in and out; with the classifier behind it, on CUDA."""
+
+    session: Any
+    pixels: str
+    features: str
+    chain: Chain | None
 
 
 class Detector:
@@ -37,14 +49,23 @@ class Detector:
     On the CPU pictures are computed one by one, each on one core, as many at the same time as
     threads call `score()` (`streams` of them use all cores). That is as fast as larger batches
     on several cores together, which wait for the slowest of them, and no core that decodes is
-    waited for. On CUDA they are computed `cuda_batch` at a time.
+    waited for. On CUDA they are computed `cuda_batch` at a time, in half precision if the bundle
+    has such an encoder and it proves itself there: see `_try_half`.
 
     `device` is "cuda" or "cpu", as it really runs: CUDA counts only after a batch has gone
-    through it. `note` says in one line why a CUDA that is present was not used.
+    through it. `half` is whether the encoder runs in half precision; as an argument, None leaves
+    that to the device, and True asks for it on the CPU too, which is slower there. `note` says in
+    one line why a CUDA that is present was not used, or half precision not; the latter's cause
+    alone is `half_refused`.
     """
 
     def __init__(
-        self, bundle: Bundle, device: Device = "auto", *, cuda_batch: int = DEFAULT_BATCH
+        self,
+        bundle: Bundle,
+        device: Device = "auto",
+        *,
+        cuda_batch: int = DEFAULT_BATCH,
+        half: bool | None = None,
     ) -> None:
         self.bundle = bundle
         self._remaker: Remaker | None = None
@@ -57,6 +78,10 @@ class Detector:
         if self.device == "cpu":
             self._load(_CPU)
             self._probe()
+        self.half = False
+        self.half_refused: str | None = None
+        if bundle.has_half and (half or (half is None and self.device == "cuda")):
+            self._try_half()
 
     @property
     def streams(self) -> int:
@@ -81,8 +106,7 @@ class Detector:
             if len(some) < shape:
                 pad = np.zeros(((shape - len(some)) * views, *pixels.shape[1:]), np.float32)
                 pixels = np.concatenate([pixels, pad])
-            features = self.features(pixels)
-            (logit,) = self._classifier.run(None, {self._classifier_input: features})
+            logit = self._view_logits(pixels)
             per_view[start : start + shape] = np.reshape(logit, (-1, views))[: len(some)]
         if not np.isfinite(per_view).all():
             raise ImgscanError(
@@ -95,8 +119,17 @@ class Detector:
     def features(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Prepared pixels float32 [N, 3, S, S] -> features float32 [N, F]."""
         # By name: a bundle with a decoder has an output more, which a score has no use for.
-        (features,) = self._encoder.run([self._features_output], {self._encoder_input: pixels})
+        encoder = self._encoder
+        (features,) = encoder.session.run([encoder.features], {encoder.pixels: pixels})
         return np.asarray(features, np.float32)
+
+    def _view_logits(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Prepared pixels float32 [N, 3, S, S] -> logits, one for each."""
+        if self._encoder.chain is not None:
+            return self._encoder.chain(pixels)
+        features = self.features(pixels)
+        (logit,) = self._classifier.run(None, {self._classifier_input: features})
+        return np.asarray(logit, np.float32)
 
     def reconstruct(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
         """Prepared pixels float32 [N, 3, S, S] -> RGB in [0, 1], float32 [N, 3, R, R].
@@ -108,8 +141,12 @@ class Detector:
             return None
         with self._remaker_lock:
             if self._remaker is None:
-                session = _session(self.bundle, "decoder.onnx", self._encoder.get_providers()[0])
-                self._remaker = Remaker(self.bundle.path, self._encoder, session)
+                encoder = self._encoder.session
+                provider = encoder.get_providers()[0]
+                if self.half:  # that one has no map to draw from
+                    encoder = _session(self.bundle, "encoder.onnx", provider)
+                decoder = _session(self.bundle, "decoder.onnx", provider)
+                self._remaker = Remaker(self.bundle.path, encoder, decoder)
         return self._remaker(pixels)
 
     def _try_cuda(self, *, required: bool) -> None:
@@ -124,7 +161,7 @@ class Detector:
             else:
                 try:
                     self._load(_CUDA)
-                    if _CUDA not in self._encoder.get_providers():
+                    if _CUDA not in self._encoder.session.get_providers():
                         problem = "the CUDA provider could not be loaded"
                     else:
                         self.device = "cuda"
@@ -140,14 +177,42 @@ class Detector:
             self.note = f"running on the CPU: {problem}; {_CUDA_REMEDY}"
 
     def _load(self, provider: str) -> None:
-        self._encoder = _session(self.bundle, "encoder.onnx", provider)
-        path = self.bundle.path / "encoder.onnx"
-        self._encoder_input = only_input(self._encoder, path, rank=4, beside=(DEEPEST,))
-        self._features_output = feature_output(self._encoder)
         self._classifier = _session(self.bundle, "classifier.onnx", provider)
-        self._classifier_input = only_input(
-            self._classifier, self.bundle.path / "classifier.onnx", rank=2
-        )
+        path = self.bundle.path / "classifier.onnx"
+        self._classifier_input = only_input(self._classifier, path, rank=2)
+        self._encoder = self._load_encoder("encoder.onnx", provider)
+
+    def _load_encoder(self, name: str, provider: str) -> _Encoder:
+        session = _session(self.bundle, name, provider)
+        pixels = only_input(session, self.bundle.path / name, rank=4, beside=(DEEPEST,))
+        features = feature_output(session)
+        # On the CPU there is no copy to save.
+        bound = _CUDA in session.get_providers()
+        chain = Chain(session, self._classifier, features, _CUDA_MEMORY) if bound else None
+        return _Encoder(session, pixels, features, chain)
+
+    def _try_half(self) -> None:
+        """Go over to the encoder in half precision, if it scores as this one does.
+
+        It was held against float32 at the export, by the CPU's kernels; a GPU has others. So a
+        batch of random pictures goes through both here first. Where it cannot be loaded, fails
+        or differs, the encoder stays, and `note` says so.
+        """
+        full = self._encoder
+        pictures = probe_pictures(self.bundle.spec)
+        try:
+            expected = self.score(pictures)
+            self._encoder = self._load_encoder(HALF_ENCODER, full.session.get_providers()[0])
+            self.half_refused = objection(self.score(pictures), expected)
+        # onnxruntime's own exceptions share no base class with a public name.
+        except Exception as error:  # noqa: BLE001
+            self.half_refused = one_line(error, 200)
+        if self.half_refused is None:
+            self.half = True
+            return
+        self._encoder = full
+        refused = f"running in float32: half precision was refused: {self.half_refused}"
+        self.note = refused if self.note is None else f"{self.note}; {refused}"
 
     def _probe(self) -> None:
         """Run one batch, so that a graph that does not fit fails here and not in mid-scan."""

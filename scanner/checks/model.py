@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scanner.bundle import Bundle, bundle_path, read_bundle
 from scanner.checks.finding import Finding, State
 from scanner.detector import (
+    Detector,
     Device,
     available_providers,
     nvidia_driver_present,
@@ -39,7 +40,9 @@ def model(path: Path | None) -> tuple[Finding, Bundle | None]:
         remedy = "give another --model" if path else "install imgscan again"
         return Finding("Model", "Bundle", "broken", str(error), remedy), None
     facts: dict[str, object] = {"name": bundle.name, "digest": bundle.digest, "verified": True}
-    text = f"{bundle.name}@{bundle.digest}, verified"
+    facts["half_precision"] = bundle.has_half
+    kinds = "float32 and half precision" if bundle.has_half else "float32"
+    text = f"{bundle.name}@{bundle.digest}, verified; {kinds}"
     return Finding("Model", "Bundle", "ok", text, facts=facts), bundle
 
 
@@ -63,6 +66,7 @@ def providers(bundle: Bundle, device: Device) -> list[Finding]:
 def _provider(bundle: Bundle, name: str, batch: npt.NDArray[np.float32], device: Device) -> Finding:
     short = _SHORT.get(name, name.removesuffix("ExecutionProvider"))
     remedy = None
+    precision = ""
     facts: dict[str, object] = {"provider": name, "runs": False, "onnxruntime": runtime_version()}
     try:
         if name == "CUDAExecutionProvider":
@@ -74,6 +78,8 @@ def _provider(bundle: Bundle, name: str, batch: npt.NDArray[np.float32], device:
             if missing:
                 raise ImgscanError(f"cannot be loaded: {', '.join(missing)}")
         seconds = try_provider(bundle, name, batch)
+        if name == "CUDAExecutionProvider":
+            precision, facts["half_precision"] = _precision(bundle)
     except ImgscanError as error:
         needed = name == "CPUExecutionProvider" or (short == "CUDA" and device == "cuda")
         if short == "CPU":
@@ -88,8 +94,18 @@ def _provider(bundle: Bundle, name: str, batch: npt.NDArray[np.float32], device:
     facts |= {"runs": True, "batch": len(batch), "seconds": seconds}
     text = (
         f"yes: {len(batch)} pictures in {seconds * 1000:.0f} ms (onnxruntime {runtime_version()})"
+        f"{precision}"
     )
     return Finding("Providers", short, "ok", text, facts=facts)
+
+
+def _precision(bundle: Bundle) -> tuple[str, bool]:
+    """What a scan on CUDA computes in, in words, and whether that is half precision."""
+    detector = Detector(bundle, "cuda")
+    if detector.half:
+        return "; in half precision", True
+    refused = detector.half_refused
+    return "; in float32" + (f", half precision was refused: {refused}" if refused else ""), False
 
 
 def missing_cuda_libraries() -> list[str]:

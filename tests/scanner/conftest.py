@@ -21,7 +21,20 @@ def remaking_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return _write_bundle(tmp_path_factory.mktemp("bundle") / "remaking", decoder=True)
 
 
-def _write_bundle(out: Path, *, decoder: bool) -> Bundle:
+@pytest.fixture(scope="session")
+def half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """`remaking_bundle` with an encoder in half precision too."""
+    return _write_bundle(tmp_path_factory.mktemp("bundle") / "half", decoder=True, half=1.0)
+
+
+@pytest.fixture(scope="session")
+def wrong_half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same, whose features in half precision are a tenth too large."""
+    return _write_bundle(tmp_path_factory.mktemp("bundle") / "wrong", decoder=True, half=1.1)
+
+
+def _write_bundle(out: Path, *, decoder: bool, half: float | None = None) -> Bundle:
+    """`half`: what the features are multiplied by in encoder.fp16.onnx; None writes none."""
     onnx = pytest.importorskip("onnx")
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
     out.mkdir()
@@ -42,6 +55,17 @@ def _write_bundle(out: Path, *, decoder: bool) -> Bundle:
         graph = helper.make_graph([remake], "decoder", [outputs[1]], [rgb])
         _save(onnx, graph, out / "decoder.onnx")
     _save(onnx, helper.make_graph(nodes, "encoder", [pixels], outputs), out / "encoder.onnx")
+    if half is not None:
+        nodes = [
+            helper.make_node("Cast", ["pixels"], ["small"], to=onnx.TensorProto.FLOAT16),
+            helper.make_node("GlobalAveragePool", ["small"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["flat"]),
+            helper.make_node("Mul", ["flat", "factor"], ["product"]),
+            helper.make_node("Cast", ["product"], ["features"], to=floats),
+        ]
+        factor = onnx.numpy_helper.from_array(np.float16(half), "factor")
+        graph = helper.make_graph(nodes, "half", [pixels], [features], [factor])
+        _save(onnx, graph, out / "encoder.fp16.onnx")
     constants = {
         "weight": np.full((3, 1), 10 / 3, np.float32),
         "bias": np.full(1, -5, np.float32),

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cuda_fakes import CUDA, cuda_seems_there
 from fakes import save_grey
 from test_cli import COMMAND, environment, imgscan
 
@@ -91,6 +92,37 @@ def test_cuda_that_is_asked_for_and_does_not_run_is_broken_with_its_remedy(
     assert cuda.remedy is not None
     assert "pip install 'imgscan[cuda]'" in cuda.remedy
     assert model.providers(tiny_bundle, "auto")[1].state == "missing"  # the CPU does it
+
+
+def test_whether_scans_on_cuda_run_in_half_precision_is_said(
+    remaking_bundle: Bundle,
+    half_bundle: Bundle,
+    wrong_half_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda_seems_there(monkeypatch)
+    monkeypatch.setattr(model, "available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+    monkeypatch.setattr(model, "nvidia_driver_present", lambda: True)
+    monkeypatch.setattr(model, "missing_cuda_libraries", lambda: [])
+    bundles = (remaking_bundle, half_bundle, wrong_half_bundle)
+    said = []
+    for bundle in bundles:
+        cpu, cuda = model.providers(bundle, "cuda")
+        assert (cuda.name, cuda.state) == ("CUDA", "ok")
+        assert "half_precision" not in cpu.facts
+        assert "half_precision" in cuda.facts
+        said.append((cuda.facts["half_precision"], cuda.text.partition("; ")[2]))
+    assert said[:2] == [(False, "in float32"), (True, "in half precision")]
+    assert said[2][0] is False
+    assert said[2][1].startswith("in float32, half precision was refused: P(fake) differs by")
+
+    found = [model.model(bundle.path)[0] for bundle in bundles]
+    assert [f.facts["half_precision"] for f in found] == [False, True, True]
+    assert [f.text.partition("; ")[2] for f in found] == [
+        "float32",
+        "float32 and half precision",
+        "float32 and half precision",
+    ]
 
 
 def test_a_provider_that_fails_on_a_batch_does_not_run(
