@@ -42,7 +42,9 @@ ROUNDS: tuple[tuple[str, tuple[str, ...], int], ...] = (
     ("next undecided", ("n",), 20),
     ("most doubtful", ("d", "s"), 10),
     ("select", (" ",), 20),
-    ("deselect all", ("\x1b",), 1),
+    ("clear selection", ("\x1b",), 1),
+    ("select all, none", ("\x01",), 10),
+    ("select all, clear", ("\x01", "\x1b"), 10),
     ("sort by p", ("1",), 6),
     ("sort by verdict", ("2",), 6),
     ("sort by folder", ("4",), 6),
@@ -51,10 +53,12 @@ ROUNDS: tuple[tuple[str, tuple[str, ...], int], ...] = (
     ("sort by doubt", ("7",), 6),
     ("sort by name", ("3",), 6),
     ("folders", ("g",), 6),
-    ("help", ("?",), 1),
+    ("help, close", ("?", "\x1b"), 5),
+    ("note, close", ("e", "\x1b"), 5),
 )
 # The screen has answered when it has written nothing for this long.
 _QUIET_SECONDS = 0.04
+_SETTLED_SECONDS = 0.15
 
 
 def made_up_journal(path: Path, files: int) -> None:
@@ -95,6 +99,11 @@ class Terminal:
             last, patience = time.perf_counter(), _QUIET_SECONDS
         return last, answer
 
+    def settle(self) -> None:
+        """Until the panel, which follows a cursor that rests, is no part of the next answer."""
+        while select.select([self._fd], [], [], _SETTLED_SECONDS)[0]:
+            os.read(self._fd, 1 << 16)
+
     def cpu_seconds(self) -> float:
         """What the process has used so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
@@ -130,6 +139,7 @@ def main() -> int:
             before = terminal.cpu_seconds()
             for _ in range(rounds):
                 for key in keys:
+                    terminal.settle()
                     start = time.perf_counter()
                     terminal.press(key)
                     took.append(max(0.0, terminal.wait(1.0)[0] - start))

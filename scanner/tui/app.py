@@ -17,6 +17,7 @@ from scanner.journal import Journal, ScanInfo
 from scanner.tui import keys
 from scanner.tui.crash import CrashLog
 from scanner.tui.detail import DetailPanel
+from scanner.tui.escape import answer_escape_at_once
 from scanner.tui.results import last_scan
 from scanner.tui.scanning import Progress, ScanPlan, ScanRun
 from scanner.tui.screens.triage import TriageScreen
@@ -170,6 +171,7 @@ class TriageApp(App[None]):
 
 def run_app(app: TriageApp) -> None:
     """Run it to its end. Raises ImgscanError with the way back in if a defect ended it."""
+    answer_escape_at_once()
     try:
         with QuietStderr():
             app.run()

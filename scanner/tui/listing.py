@@ -143,9 +143,9 @@ class Listing:
     def replace_reviews(self, reviewed: Sequence[tuple[int, int]]) -> None:
         """All the reviews there are: `seq` and rank."""
         self._review[:] = 0
-        for seq, rank in reviewed:
-            if seq < self.total:
-                self._review[seq] = rank
+        pairs = np.array(reviewed, np.int64).reshape(-1, 2)
+        known = pairs[pairs[:, 0] < self.total]
+        self._review[known[:, 0]] = known[:, 1]
         self.renew()
 
     # --- what is shown
@@ -286,13 +286,6 @@ class Listing:
     def reviewed(self) -> int:
         """Files with a review, shown or not."""
         return int(np.count_nonzero(self._review))
-
-    def is_listed(self, seqs: set[int]) -> list[int]:
-        """Those of `seqs` that are listed, in the list's order."""
-        if not seqs:
-            return []
-        wanted = np.isin(self.order, np.fromiter(seqs, np.int64, len(seqs)))
-        return [int(seq) for seq in self.order[wanted]]
 
 
 def table_of(rows: Sequence[tuple[int, float | None, int | None, int | None]]) -> Table:

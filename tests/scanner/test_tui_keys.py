@@ -359,6 +359,18 @@ async def test_the_mouse_moves_the_cursor_and_sorts_by_titles(journal) -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_keys_in_the_last_line_can_be_clicked(journal) -> None:
+    async with triage(journal, size=(80, 24)) as (pilot, screen):
+        line = text_of(pilot.app).splitlines()[-1]
+        await pilot.click(offset=(line.index("f fake"), 23))
+        assert decision(screen, "eel") == "fake"
+        await pilot.click(offset=(line.index("undo"), 23))
+        assert decision(screen, "eel") is None
+        await pilot.click(offset=(line.index("folders"), 23))
+        assert screen.grouped
+
+
+@pytest.mark.asyncio
 async def test_help_lists_every_key(journal) -> None:
     async with triage(journal, size=(80, 24)) as (pilot, _):
         for key in ("question_mark", "f1"):

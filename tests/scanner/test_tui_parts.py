@@ -7,18 +7,24 @@ import io
 import math
 import os
 import random
+import selectors
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tui_fakes import PIPELINE, POINT, TEN, MadeUpPlan, recorded, result
 
 from scanner.errors import ImgscanError, UsageError
 from scanner.journal import Journal
-from scanner.tui import desktop, transfer
+from scanner.tui import desktop, escape, transfer
 from scanner.tui.crash import CrashLog
 from scanner.tui.filters import Filter, complete, parse
 from scanner.tui.plain import run_plain
 from scanner.tui.rows import bar, percent, size_text
+from scanner.tui.selection import Selection
 from scanner.tui.table import Column, fit
 from scanner.tui.transfer import TransferLog
 from scanner.tui.triage import Subject, Triage
@@ -136,6 +142,45 @@ def test_files_that_come_while_a_filter_is_on_are_filtered_too(tmp_path) -> None
         recorder.write()
         triage.load()
         assert (len(triage.listing), triage.listing.total) == (6, 10)
+
+
+def test_a_selection_is_a_set(tmp_path) -> None:
+    dice = random.Random(2)
+    selection, wanted = Selection(), set()
+    for _ in range(300):
+        seqs = np.array(dice.sample(range(500), dice.randrange(40)), np.int64)
+        match dice.randrange(4):
+            case 0:
+                selection.add(seqs)
+                wanted |= set(map(int, seqs))
+            case 1:
+                selection.remove(map(int, seqs))
+                wanted -= set(map(int, seqs))
+            case 2:
+                one = dice.randrange(600)
+                selection.toggle(one)
+                wanted ^= {one}
+            case 3 if dice.random() < 0.1:
+                selection.clear()
+                wanted.clear()
+        assert len(selection) == len(wanted)
+        assert list(selection.among(seqs)) == [seq for seq in seqs if seq in wanted]
+        assert selection.has_all(seqs) == (len(seqs) > 0 and set(seqs) <= wanted)
+        assert all((seq in selection) == (seq in wanted) for seq in range(700))
+
+
+def test_all_of_a_hundred_thousand_are_selected_and_cleared_within_a_key_press() -> None:
+    """A set of numbers takes about as long as a key press may: twenty times as long as this."""
+    order, selection = np.arange(100_000)[::-1], Selection()
+    took = []
+    for _ in range(5):
+        start = time.process_time()
+        assert not selection.has_all(order)
+        selection.add(order)
+        assert len(selection.among(order)) == 100_000
+        selection.clear()
+        took.append(time.process_time() - start)
+    assert min(took) < 0.01
 
 
 # Moving and copying
@@ -312,6 +357,40 @@ def test_the_plain_list_follows_a_scan_and_escapes_names(tmp_path) -> None:
     assert "\\x1b[31m[b]\\u202egpj.png" in lines[2]
     lines = plain(tmp_path / "k.sqlite", "\nq\n", MadeUpPlan([]))
     assert "There are no pictures." in lines
+
+
+# The terminal
+
+
+def test_esc_is_known_for_itself_soon_after_it_was_pressed(monkeypatch) -> None:
+    """Textual alone looks ten times a second whether Esc was the beginning of another key."""
+    linux_driver = pytest.importorskip("textual.drivers.linux_driver", reason="POSIX")
+    monkeypatch.setattr(linux_driver, "selectors", selectors)
+    monkeypatch.setattr(escape.constants, "ESCAPE_DELAY", 0.02)  # as the script below proves
+    escape.answer_escape_at_once()
+    waited: list[float | None] = []
+    answers = [[], ["a key"], [], []]
+
+    def select(self: object, timeout: float | None = None) -> object:
+        waited.append(timeout)
+        return answers[len(waited) - 1]
+
+    monkeypatch.setattr(selectors.SelectSelector, "select", select)
+    selector = linux_driver.selectors.SelectSelector()
+    for _ in answers:
+        selector.select(0.1)
+    selector.close()
+    assert waited[0] == waited[1] == waited[3] == 0.1
+    assert waited[2] < 0.1
+    script = (
+        "import sys, scanner.tui.start; assert 'textual' not in sys.modules;"
+        "from textual import constants; print(constants.ESCAPE_DELAY)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ESCDELAY"}
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
+    )
+    assert float(said.stdout) <= 0.03
 
 
 # Small things

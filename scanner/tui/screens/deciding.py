@@ -43,7 +43,7 @@ class DecidingScreen(ListScreen):
             return listing.of_folder(self.groups[self.groups_table.cursor].folder)
         if self.selected:
             # What cannot be seen in the list is not touched.
-            return listing.is_listed(self.selected)
+            return [int(seq) for seq in self.selected.among(listing.order)]
         return [] if self._under is None else [self._under]
 
     def action_decide(self, decision: Decision) -> None:
@@ -123,7 +123,7 @@ class DecidingScreen(ListScreen):
     def _shown_anew(self, done: Done, go_to: int | None) -> None:
         listing = self.triage.listing
         if not self.grouped and self.selected:
-            self.selected -= set(done.seqs)
+            self.selected.remove(done.seqs)
         place = None if go_to is None else listing.place(go_to)
         if self._drawn == listing.version and not self.grouped and len(done.seqs) < _ASK_FROM:
             places = (listing.place(seq) for seq in done.seqs)
@@ -175,7 +175,7 @@ class DecidingScreen(ListScreen):
         if message.unread:
             self.tell(_unread(message.unread), error=True)
         self.tell(message.what)
-        self.selected = set()
+        self.selected.clear()
         self._shown_anew(done, None)
 
     # --- undo and redo

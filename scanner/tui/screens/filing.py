@@ -258,7 +258,7 @@ class FilingScreen(DecidingScreen):
     @on(Transferred)
     def _transferred(self, message: Transferred) -> None:
         self.triage.forget_rows()
-        self.selected = set()
+        self.selected.clear()
         self.redraw(keep=True)
         self.show_item()
         failed = message.outcome.failed

@@ -13,16 +13,18 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.suggester import Suggester
 from textual.timer import Timer
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from scanner.errors import ImgscanError
 from scanner.journal import Journal
 from scanner.text import printable
 from scanner.tui import keys
 from scanner.tui.filters import Filter, complete, parse
+from scanner.tui.hints import Hints
 from scanner.tui.items import Item
 from scanner.tui.listing import Group, SortKey
 from scanner.tui.rows import FILE_COLUMNS, GROUP_COLUMNS, file_cells, group_cells
+from scanner.tui.selection import Selection
 from scanner.tui.table import VirtualTable
 from scanner.tui.triage import Added, Answer, Triage, ask, fetch, question
 
@@ -77,7 +79,7 @@ class ListScreen(Screen[None]):
         super().__init__()
         self.triage = triage
         self.reader = reader
-        self.selected: set[int] = set()
+        self.selected = Selection()
         self.groups: list[Group] = []
         self.grouped = False
         self.folder: Group | None = None  # opened from the folders
@@ -105,7 +107,7 @@ class ListScreen(Screen[None]):
             yield VirtualTable(self._file_row, FILE_COLUMNS, id="files")
             yield VirtualTable(self._group_row, GROUP_COLUMNS, id="groups")
         yield Static(id="scan")
-        yield Footer(compact=True, show_command_palette=False)
+        yield Hints()
 
     def on_mount(self) -> None:
         """Begin with what the journal has."""
@@ -207,6 +209,11 @@ class ListScreen(Screen[None]):
         self._remember()
         if self.grouped:
             self._draw_groups()
+        self.draw_counts()
+
+    def redraw_rows(self) -> None:
+        """Draw the rows that are seen anew: the list is as it was, and their marks are not."""
+        self.files.refresh()
         self.draw_counts()
 
     def empty_text(self) -> str:
@@ -364,7 +371,7 @@ class ListScreen(Screen[None]):
         """Turn the row's selection round, and go on to the next."""
         if self._under is None or self.grouped:
             return
-        self.selected ^= {self._under}
+        self.selected.toggle(self._under)
         self._last_selected = self.files.cursor
         self.files.redraw([self.files.cursor])
         self.files.cursor += 1
@@ -377,14 +384,17 @@ class ListScreen(Screen[None]):
         here = self.files.cursor
         start = here if self._last_selected is None else self._last_selected
         first, last = sorted((start, here))
-        self.selected |= {int(seq) for seq in self.triage.listing.order[first : last + 1]}
-        self.redraw()
+        self.selected.add(self.triage.listing.order[first : last + 1])
+        self.redraw_rows()
 
     def action_select_all(self) -> None:
         """All that is listed; again: none."""
-        listed = {int(seq) for seq in self.triage.listing.order}
-        self.selected = set() if listed <= self.selected else self.selected | listed
-        self.redraw()
+        order = self.triage.listing.order
+        if self.selected.has_all(order):
+            self.selected.clear()
+        else:
+            self.selected.add(order)
+        self.redraw_rows()
 
     def action_back(self) -> None:
         """One step out: of the bar, of the selection, of the filter, of the folders."""
@@ -392,8 +402,8 @@ class ListScreen(Screen[None]):
         if bar.has_focus:
             self.focus_list()
         elif self.selected:
-            self.selected = set()
-            self.redraw()
+            self.selected.clear()
+            self.redraw_rows()
         elif bar.value:
             was_folder = bar.value.startswith('folder:"')
             bar.value = ""
