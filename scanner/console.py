@@ -19,7 +19,7 @@ from rich.text import Text
 from scanner.find import count_all
 from scanner.options.walk import WalkOptions
 from scanner.tally import Tally
-from scanner.text import printable
+from scanner.text import percent, printable
 from scanner.verdict import OperatingPoint
 
 # Wider than any path; a pipe or file has no edge to wrap or cut at.
@@ -103,7 +103,7 @@ def show_suspects(tally: Tally, report: Path | None) -> None:
     table.add_column("Confidence", justify="right", no_wrap=True)
     table.add_column("Suspect", overflow="fold")
     for verdict in tally.surest:
-        table.add_row(f"{verdict.confidence:.2%}", Text(printable(verdict.ref.name)))
+        table.add_row(percent(verdict.confidence), Text(printable(verdict.ref.name)))
     parts: list[RenderableType] = [table]
     hidden = tally.suspects - len(tally.surest)
     if hidden:

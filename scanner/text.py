@@ -22,6 +22,19 @@ def printable(text: str) -> str:
     return UNSAFE.sub(escape_unsafe, text)
 
 
+def percent(share: float) -> str:
+    """`share`, 0 to 1, in percent; 0 and 100 % only for what is exactly that."""
+    hundredths = round(share * 10_000)
+    if 0.0 < share < 1.0:
+        hundredths = min(9_999, max(1, hundredths))
+    return f"{hundredths / 100:.2f}%"
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """A number and its noun: 1 file, 2,000 files."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
 def one_line(error: BaseException, limit: int = 160) -> str:
     """An exception's message for people: no line breaks, object addresses or Python reprs."""
     text = " ".join(str(error).split())

@@ -38,7 +38,8 @@ class Query:
 
     `text` is looked for in the path, without regard to the case of A-Z. `verdict` is what
     `scanner.verdict.judge()` gives by `point`, or by the scan's own if that is None. `folder`
-    stands for all that is below it too. `p_min` and `p_max` are both included.
+    stands for all that is below it too. `p_min` and `p_max` are both included. `tag` is one of
+    those of the review, without regard to the case of A-Z.
     """
 
     text: str | None = None
@@ -49,6 +50,7 @@ class Query:
     reason: Reason | None = None
     folder: Path | None = None
     review: ReviewState | None = None
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +199,22 @@ class Pages:
         # A list that a later scan took the place of meanwhile has lost some.
         return [by_number[number] for number in numbers if number in by_number]
 
-    def numbers(self, scan_id: int, query: Query = Query(), *, after: int = -1) -> list[int]:
-        """`seq` of the files that match and come after `after`, in the order of the scan."""
+    def numbers(
+        self,
+        scan_id: int,
+        query: Query = Query(),
+        *,
+        after: int = -1,
+        among: Sequence[int] | None = None,
+    ) -> list[int]:
+        """`seq` of the files that match and come after `after`, in the order of the scan.
+
+        `among`: at most 500 files, of which alone is asked.
+        """
         where, values = self._where(scan_id, query)
+        if among is not None:
+            where += f" AND s.seq IN ({', '.join('?' * len(among))})"
+            values += among
         rows = self._database.rows(
             f"SELECT seq FROM scan_files AS s WHERE {where} AND seq > ? ORDER BY seq",
             (*values, after),
@@ -235,6 +250,15 @@ class Pages:
             "WHERE scan_id = ? AND review IS NOT NULL",
             (scan_id,),
         )
+
+    def tags(self) -> list[str]:
+        """The tags of all reviews that hold, wherever the pictures are, the commonest first."""
+        rows = self._database.rows(
+            "SELECT t.value FROM review_heads AS h JOIN review_events AS e ON e.id = h.event_id "
+            "JOIN json_each(e.tags) AS t WHERE e.tags <> '[]' "
+            "GROUP BY t.value ORDER BY count(*) DESC, t.value"
+        )
+        return [row[0] for row in rows]
 
     def holders(self, scan_id: int, sha256: str) -> list[int]:
         """`seq` of the files with this content."""
@@ -299,6 +323,13 @@ class Pages:
             add("s.review IS NULL")
         elif query.review is not None:
             add("s.review = ?", RANKS[query.review])
+        if query.tag is not None:
+            add(
+                "s.sha256 IN (SELECT h.sha256 FROM review_heads AS h JOIN review_events AS e "
+                "ON e.id = h.event_id JOIN json_each(e.tags) AS t WHERE e.tags <> '[]' "
+                "AND t.value = ? COLLATE NOCASE)",
+                query.tag,
+            )
         if query.folder is not None:
             folder = real_folder(str(query.folder))
             below = folder.rstrip(os.fsencode(os.sep)) + os.fsencode(os.sep)

@@ -3,9 +3,11 @@
 red tree               the path has both words in it
 "red tree"             the path has this text in it
 verdict:fake           fake, real, unsure or failed; also is:fake
+conf:>90%              confidence in the verdict given, as listed; also conf:..60%
 p:0.4..0.6             P(fake) in a range; also p:>0.9, p:<20%, p:90%..
 folder:2024            the folder's path has this in it; folder:/data stands for all below it
 review:none            none, any, fake, real, unsure, skip, or wrong: unlike the verdict
+tag:hands              decided with this tag
 reason:truncated       files that failed, and why
 """
 
@@ -26,16 +28,18 @@ VALUES: dict[str, tuple[str, ...]] = {
     "verdict": get_args(VerdictWord),
     "review": get_args(ReviewWord),
     "reason": get_args(Reason),
+    "conf": ("90%..", "..60%"),
     "p": ("0.4..0.6", "90%..", "..10%"),
     "folder": (),
+    "tag": (),
 }
 _SAME = {
     "is": "verdict",
     "v": "verdict",
     "r": "review",
     "f": "folder",
-    "conf": "p",
-    "confidence": "p",
+    "t": "tag",
+    "confidence": "conf",
 }
 _TOKEN = re.compile(r'(?:([A-Za-z]+):)?(?:"([^"]*)"?|(\S+)|(?=\s|$))')
 _NUMBER = r"(\d*\.?\d+\s*%?)"
@@ -49,7 +53,8 @@ class Filter:
     """Which files to show; what is empty or None does not matter. All that is given must hold.
 
     `texts` are looked for in the path without regard to case; `folder` in the folder's path.
-    `p_min` and `p_max`, in [0, 1], are both included.
+    `p_min` and `p_max` (of P(fake)), `conf_min` and `conf_max` (of the verdict's confidence), in
+    [0, 1], are all included. `tags` are whole, without regard to case.
     """
 
     texts: tuple[str, ...] = ()
@@ -59,11 +64,15 @@ class Filter:
     folder: str | None = None
     review: ReviewWord | None = None
     reason: Reason | None = None
+    conf_min: float | None = None
+    conf_max: float | None = None
+    tags: tuple[str, ...] = ()
 
 
 def parse(text: str) -> Filter:
     """What was typed as a filter. Raises UsageError that says what can be typed instead."""
     texts: list[str] = []
+    tags: list[str] = []
     given: dict[str, str] = {}
     for match in _TOKEN.finditer(text):
         key, quoted, word = match.groups()
@@ -76,9 +85,12 @@ def parse(text: str) -> Filter:
         if name not in VALUES:
             # A Windows drive, a time of day: colons are in paths too.
             texts.append(f"{key}:{value}")
+        elif value and name == "tag":
+            tags.append(value)
         elif value:
             given[name] = value
-    low, high = _range(given["p"]) if "p" in given else (None, None)
+    low, high = _range("p", given)
+    least, most = _range("conf", given)
     return Filter(
         texts=tuple(texts),
         verdict=cast(VerdictWord | None, _one_of("verdict", given)),
@@ -87,11 +99,15 @@ def parse(text: str) -> Filter:
         folder=given.get("folder"),
         review=cast(ReviewWord | None, _one_of("review", given)),
         reason=cast(Reason | None, _one_of("reason", given)),
+        conf_min=least,
+        conf_max=most,
+        tags=tuple(tags),
     )
 
 
-def complete(text: str, folders: Iterable[str] = ()) -> str | None:
-    """`text` with its last word completed, or None; `folders` are paths to choose from."""
+def complete(text: str, folders: Iterable[str] = (), tags: Iterable[str] = ()) -> str | None:
+    """`text` with its last word completed, or None; out of `folders`, which are paths, and `tags`,
+    the likeliest first."""
     head, _, last = text.rpartition(" ")
     head += " " if _ else ""
     if not last:
@@ -107,6 +123,8 @@ def complete(text: str, folders: Iterable[str] = ()) -> str | None:
         # Whole, with what was typed at its beginning; with blanks it has to be quoted, and
         # what stands behind the cursor can only be added to.
         candidates: Iterable[str] = (folder for folder in folders if " " not in folder)
+    elif name == "tag":
+        candidates = tags
     else:
         candidates = VALUES[name]
     full = next((each for each in candidates if each.startswith(value) and each != value), None)
@@ -123,18 +141,21 @@ def _one_of(name: str, given: dict[str, str]) -> str | None:
     raise UsageError(f"{name}: one of {', '.join(VALUES[name])}")
 
 
-def _range(text: str) -> tuple[float | None, float | None]:
+def _range(name: str, given: dict[str, str]) -> tuple[float | None, float | None]:
+    if name not in given:
+        return None, None
+    text = given[name]
     match = _RANGE.match(text)
     if match is None or text == "..":
-        raise UsageError("p: write p:0.4..0.6, p:90%.., p:>0.9 or p:<20%")
+        raise UsageError(f"{name}: write {name}:0.4..0.6, {name}:90%.., {name}:>0.9 or {name}:<20%")
     low, high = match["low"] or match["above"], match["high"] or match["below"]
-    return _probability(low), _probability(high)
+    return _probability(name, low), _probability(name, high)
 
 
-def _probability(number: str | None) -> float | None:
+def _probability(name: str, number: str | None) -> float | None:
     if number is None:
         return None
     value = float(number.rstrip("% ")) / (100 if number.endswith("%") else 1)
     if value > 1.0:
-        raise UsageError("p: P(fake) lies in 0..1, or in 0%..100%")
+        raise UsageError(f"{name}: a probability lies in 0..1, or in 0%..100%")
     return value

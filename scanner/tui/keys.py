@@ -52,7 +52,7 @@ GROUPS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     (
         "Sort (again: the other way round; or click a title)",
         (
-            Key("1", "sort('p')", "By P(fake)"),
+            Key("1", "sort('p')", "By confidence: from the surest fake to the surest real"),
             Key("2", "sort('verdict')", "By verdict"),
             Key("3", "sort('name')", "By name"),
             Key("4", "sort('folder')", "By folder"),

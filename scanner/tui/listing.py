@@ -124,6 +124,13 @@ class Listing:
             self._found = np.zeros(self.total, np.bool_)
             self._found[np.array(found, np.int64)] = True
 
+    def set_found_among(self, seqs: Sequence[int], found: Sequence[int]) -> None:
+        """The journal says yes for `found` now, and no for the rest of `seqs`."""
+        if self._found is not None:
+            self._found[np.array(seqs, np.int64)] = False
+            self._found[np.array(found, np.int64)] = True
+            self.renew()
+
     def set_names(self, by_name: Sequence[int]) -> None:
         """All `seq` in the order of the files' names."""
         self._name_rank = np.empty(len(by_name), np.int64)
@@ -180,6 +187,10 @@ class Listing:
                 mask &= self._p >= wanted.p_min
             if wanted.p_max is not None:
                 mask &= self._p <= wanted.p_max
+            if wanted.conf_min is not None:
+                mask &= self._confidence() >= wanted.conf_min
+            if wanted.conf_max is not None:
+                mask &= self._confidence() <= wanted.conf_max
         match wanted.review:
             case None:
                 pass
@@ -193,6 +204,12 @@ class Listing:
             inside = [number for number, path in self._paths.items() if _in(path, wanted.folder)]
             mask &= np.isin(self._folder, inside)
         return mask
+
+    def _confidence(self) -> Table:
+        """As `Item.confidence`."""
+        p = self._p
+        likelier = np.maximum(p, 1.0 - p)
+        return np.select([p >= self._fake_from, p < self._real_below], [p, 1.0 - p], likelier)
 
     def _wrong(self) -> _Bools:
         """A person decided, and unlike the model."""
@@ -282,6 +299,11 @@ class Listing:
             return None
         doubt = np.abs(self._p[self.order[places]] - self._threshold)
         return int(places[np.argmin(doubt)])
+
+    def decided_otherwise(self, seqs: Sequence[int], rank: int) -> int:
+        """How many of these files have a review, and one of another rank."""
+        reviews = self._review[np.array(seqs, np.int64)]
+        return int(np.count_nonzero((reviews > 0) & (reviews != rank)))
 
     def reviewed(self) -> int:
         """Files with a review, shown or not."""

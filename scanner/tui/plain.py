@@ -12,14 +12,14 @@ from scanner.errors import ImgscanError, UsageError
 from scanner.journal import Journal, ScanInfo
 from scanner.journal.reviews import Decision
 from scanner.report import open_report
-from scanner.text import printable
+from scanner.text import counted, percent, printable
 from scanner.tui.crash import CrashLog
 from scanner.tui.filters import parse
 from scanner.tui.items import Item
 from scanner.tui.listing import SortKey
 from scanner.tui.manifest import write_manifest
 from scanner.tui.results import last_scan, result_of
-from scanner.tui.rows import name_of, percent, size_text
+from scanner.tui.rows import name_of, size_text
 from scanner.tui.scanning import RUNNING, ScanPlan, ScanRun
 from scanner.tui.status import scan_text
 from scanner.tui.transfer import TransferLog
@@ -45,7 +45,7 @@ d  the most doubtful without a decision
 j NUMBER  to that place of the list
 e TEXT    a note         t TAG TAG  tags
 z  undo                  y  redo
-/ FILTER  filter, as: / verdict:fake p:0.4..0.6   (/ alone: all)
+/ FILTER  filter, as: / verdict:fake conf:>90%   (/ alone: all)
 o COLUMN  order by p, verdict, name, folder, size, review, doubt or scan; again: turned round
 l  list the next ten     g  folders with their suspects
 i  all that is known of this file
@@ -175,10 +175,8 @@ class PlainTriage:
 
     def _folders(self) -> None:
         for group in self.triage.listing.groups():
-            self.say(
-                f"{group.path}: {group.suspects} suspects of {group.files} files, "
-                f"{group.density:.0%}; {group.reviewed} decided"
-            )
+            of = f"{counted(group.suspects, 'suspect')} of {counted(group.files, 'file')}"
+            self.say(f"{group.path}: {of}, {percent(group.density)}; {group.reviewed} decided")
 
     def _info(self) -> None:
         item = self._item()
@@ -187,7 +185,9 @@ class PlainTriage:
             return
         facts = item.facts
         self.say(f"Path: {item.ref.name}")
-        self.say(f"Says: {_verdict(item)}; fake from {item.threshold:.1%} ({item.operating_point})")
+        self.say(f"Says: {_verdict(item)}")
+        score = "" if item.p_fake is None else f"P(fake) {percent(item.p_fake)}; "
+        self.say(f"{score}fake from {percent(item.threshold)} ({item.operating_point})")
         self.say(f"Size: {size_text(facts.bytes)}, {facts.width} by {facts.height} pixels")
         self.say(f"Format: {facts.format or 'unknown'}; notes: {', '.join(facts.notes) or 'none'}")
         self.say(f"SHA-256: {facts.sha256 or 'never read'}")
@@ -230,7 +230,7 @@ class PlainTriage:
         if not done.count:
             self.say(f"There is nothing to {'redo' if redo else 'undo'}.")
             return
-        self.say(f"{'Redone' if redo else 'Undone'}: {done.count}.")
+        self.say(f"{'Redone' if redo else 'Undone'}: {counted(done.count, 'decision')}.")
         place = self.triage.listing.place(done.seqs[0]) if done.seqs else None
         if place is not None:
             self._go(place)
@@ -240,7 +240,7 @@ class PlainTriage:
     def _filter(self, text: str) -> None:
         self.triage.show(parse(text))
         self._place = 0
-        self.say(f"{len(self.triage.listing)} of {self.triage.listing.total} files.")
+        self.say(f"{len(self.triage.listing)} of {counted(self.triage.listing.total, 'file')}.")
         self._current()
 
     def _order(self, column: str) -> None:
@@ -264,7 +264,7 @@ class PlainTriage:
         with open_report(path, triage.subject.model, triage.journal.review_of) as rows:
             for item in read_items(triage.journal, triage.subject, seqs):
                 rows.write(result_of(item, triage.subject.point))
-        self.say(f"Saved {len(seqs)} rows in {path.absolute()}.")
+        self.say(f"Saved {counted(len(seqs), 'row')} in {path.absolute()}.")
 
     def _manifest(self, text: str) -> None:
         triage, path = self.triage, self._new_file(text)
@@ -340,4 +340,4 @@ def _line(item: Item) -> str:
 def _verdict(item: Item) -> str:
     if item.p_fake is None:
         return f"failed, {item.reason}: {item.detail}"
-    return f"{item.verdict}, {percent(item.p_fake)} likely fake"
+    return f"{item.verdict}, confidence {percent(item.confidence or 0)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scanner.text import printable
+from scanner.text import percent, printable
 from scanner.tui.items import Item
 from scanner.tui.listing import Group
 from scanner.tui.table import Cell, Column
@@ -13,22 +13,22 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 FILE_COLUMNS = (
     Column(" ", 2),
-    Column("P(fake)", BAR + 6, key="p"),
+    Column("Confidence", BAR + 8, key="p"),
     Column("Verdict", 8, key="verdict"),
-    Column("Name", 12, grow=3, key="name"),
-    Column("Folder", 8, grow=2, keep_end=True, key="folder"),
+    Column("Name", 12, grow=3, keep_extension=True, key="name"),
+    Column("Folder", 8, grow=1, most=36, keep_end=True, key="folder"),
     Column("Size", 8, align="right", key="size"),
     Column("Review", 8, key="review"),
 )
 GROUP_COLUMNS = (
     Column(" ", 2),
-    Column("Density", BAR + 6),
+    Column("Density", BAR + 8),
     Column("Suspects", 9, align="right"),
     Column("Files", 9, align="right"),
     Column("Reviewed", 9, align="right"),
     Column("Folder", 12, grow=1, keep_end=True),
 )
-_KINDS = {"fake": "fake", "real": "real", "failed": "failed"}
+_KINDS = {"fake": "fake", "real": "real", "unsure": "unsure", "failed": "failed"}
 
 
 def file_cells(item: Item | None, selected: bool) -> tuple[Cell, ...]:
@@ -54,7 +54,7 @@ def group_cells(group: Group | None) -> tuple[Cell, ...]:
     kind = "fake" if group.suspects else "dim"
     return (
         Cell("  "),
-        Cell(f"{bar(group.density)} {group.density:5.0%}", kind),
+        Cell(f"{bar(group.density)} {percent(group.density):>7}", kind),
         Cell(f"{group.suspects:,}", kind),
         Cell(f"{group.files:,}"),
         Cell(f"{group.reviewed:,}"),
@@ -82,12 +82,6 @@ def bar(share: float) -> str:
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(BAR)
 
 
-def percent(p_fake: float) -> str:
-    """Never 100.0 % for what is less."""
-    shown = f"{p_fake:.1%}"
-    return "99.9%" if shown == "100.0%" and p_fake < 1.0 else shown
-
-
 def size_text(count: int | None) -> str:
     """Bytes for people, in units of 1024."""
     if count is None:
@@ -101,6 +95,7 @@ def size_text(count: int | None) -> str:
 
 
 def _score(item: Item) -> Cell:
-    if item.p_fake is None:
+    if item.confidence is None:
         return Cell(item.reason or "", "failed")
-    return Cell(f"{bar(item.p_fake)} {percent(item.p_fake):>5}", _KINDS.get(item.verdict or "", ""))
+    kind = _KINDS.get(item.verdict or "", "")
+    return Cell(f"{bar(item.confidence)} {percent(item.confidence):>7}", kind)

@@ -205,6 +205,7 @@ class Triage:
         if len(reviews) > MANY:
             self._rows.clear()
             self.listing.replace_reviews(pages.reviewed(scan_id))
+            self._renew_tagged(None)
             return Done((), len(reviews), unread)
         seqs: list[int] = []
         by_rank: dict[int, list[int]] = {}
@@ -217,7 +218,22 @@ class Triage:
             self._rows.pop(seq, None)
         for rank, ranked in by_rank.items():
             self.listing.set_reviews(ranked, rank)
+        self._renew_tagged(seqs)
         return Done(tuple(seqs), len(reviews), unread)
+
+    def _renew_tagged(self, seqs: list[int] | None) -> None:
+        """Tags came and went on these files, None for any: ask anew if the filter is about them."""
+        listing = self.listing
+        if not listing.filter.tags:
+            return
+        answer = ask(
+            self.journal, self.subject.scan_id, listing.filter, -1, listing.total, among=seqs
+        )
+        if seqs is None:
+            listing.set_found(answer.found)
+            listing.renew()
+        else:
+            listing.set_found_among(seqs, answer.found or [])
 
 
 def read_items(journal: Journal, subject: Subject, seqs: Sequence[int]) -> Iterator[Item]:
@@ -275,20 +291,30 @@ def fetch(journal: Journal, scan_id: int, listing: Listing, limit: int = _FETCHE
 
 def question(wanted: Filter) -> tuple[object, ...]:
     """The part of a filter that only the journal can answer."""
-    return (wanted.texts, wanted.reason)
+    return (wanted.texts, wanted.reason, wanted.tags)
 
 
-def ask(journal: Journal, scan_id: int, wanted: Filter, after: int, end: int) -> Answer:
+def ask(
+    journal: Journal,
+    scan_id: int,
+    wanted: Filter,
+    after: int,
+    end: int,
+    among: Sequence[int] | None = None,
+) -> Answer:
     """Which `seq` after `after` and below `end` pass the journal's part of a filter.
 
-    May run in another thread.
+    With `among`, few of them, only these are asked about. May run in another thread.
     """
     queries = [Query(text=text) for text in wanted.texts]
+    queries += [Query(tag=tag) for tag in wanted.tags]
     if wanted.reason is not None:
         queries.append(Query(reason=wanted.reason))
     if not queries:
         return Answer(end, None)
     if after + 1 >= end:
         return Answer(end, [])
-    found = [set(journal.pages.numbers(scan_id, query, after=after)) for query in queries]
+    found = [
+        set(journal.pages.numbers(scan_id, query, after=after, among=among)) for query in queries
+    ]
     return Answer(end, sorted(seq for seq in set.intersection(*found) if seq < end))

@@ -110,11 +110,11 @@ def test_the_panel_as_it_stands_at_80_by_24(tmp_path: Path, remaking_bundle, mon
         ]
         right = [line[40:].rstrip() for line in lines]
         assert right[:15] == [
-            " P(fake) 0.8000  fake  confidence 80.0%",
+            " fake  confidence 80.00%  P(fake) 80.00%",
             " 0 ━━━━━━━━━━━━━━━━━━━━━━━━━━◆─────── 1",
             "           1       2",
-            " 1 best_f1 0.2500: fake",
-            " 2 youden 0.5000: fake  in use",
+            " 1 best_f1 25.00%: fake",
+            " 2 youden 50.00%: fake  in use",
             "",
             " review   fake by ann",
             " remark   hands",
@@ -217,7 +217,7 @@ def test_a_file_that_has_vanished_since_the_scan_keeps_its_score(tmp_path, remak
 
     async def steps(pilot: Pilot[None]) -> None:
         app.panel.show(item(tmp_path / "gone.png", remaking_bundle))
-        await shows(app, pilot, "vanished:", "P(fake) 0.8000", "cannot be shown now")
+        await shows(app, pilot, "vanished:", "P(fake) 80.00%", "cannot be shown now")
 
     drive(app, steps)
 

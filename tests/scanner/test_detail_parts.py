@@ -87,14 +87,19 @@ def test_the_bar_marks_every_operating_point_and_names_the_one_in_use():
     assert bar.index("◆") == 2 + round(0.8 * 59)
     assert marks.index("1") == 2 + round(0.3 * 59)
     assert marks.index("2") == 2 + round(0.6 * 59)
-    assert first == "1 best_f1 0.3000: fake"
-    assert second == "2 youden 0.6000: fake  in use"
-    assert band == "0.700 to 0.900: too often wrong for a verdict, as here"
+    assert first == "1 best_f1 30.00%: unsure"
+    assert second == "2 youden 60.00%: fake  in use"
+    assert band == "70.00% to 90.00%: too often wrong for a verdict, as here"
+
+
+def test_no_less_than_certain_is_shown_as_certain() -> None:
+    text = text_of(score_text(item(p_fake=0.999996), {}, 64), 70)
+    assert text.startswith("fake  confidence 99.99%  P(fake) 99.99%")
 
 
 @pytest.mark.parametrize("p_fake", [0.0, 1.0])
 def test_the_bar_holds_at_its_ends(p_fake: float):
-    bar = text_of(score_text(item(p_fake=p_fake), {}, 10)).splitlines()[1]
+    bar = text_of(score_text(item(p_fake=p_fake), {}, 10)).splitlines()[2]
     assert bar.startswith("0 ")
     assert bar.endswith(" 1")
     assert len(bar) == 2 + 20 + 2

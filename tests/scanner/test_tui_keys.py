@@ -303,6 +303,51 @@ async def test_a_whole_folder_is_decided_after_a_question_and_undone_at_once(tmp
 
 
 @pytest.mark.asyncio
+async def test_what_would_be_decided_anew_is_counted_and_asked_about(journal) -> None:
+    async with triage(journal) as (pilot, screen):
+        await pilot.press("f", "r", "f", "home")  # eel, ant, hen
+        await pilot.press("space", "space", "space", "space", "f")
+        assert isinstance(pilot.app.screen, ConfirmScreen)
+        assert "Decide 4 files: fake?" in text_of(pilot.app)
+        assert "1 of them is decided otherwise already" in text_of(pilot.app)
+        await pilot.press("n")
+        assert (decision(screen, "ant"), decision(screen, "jay")) == ("real", None)
+        await pilot.press("f", "y")
+        assert (decision(screen, "ant"), decision(screen, "jay")) == ("fake", "fake")
+        await pilot.press("g", "r")  # folder b, of six files
+        assert "3 of them are decided otherwise already" in text_of(pilot.app)
+        await pilot.press("y", "ctrl+z")
+        assert "Undone: 6 decisions" in toasts(pilot.app)
+
+
+@pytest.mark.asyncio
+async def test_one_decision_is_told_in_the_singular(tmp_path) -> None:
+    journal = recorded(tmp_path / "case.sqlite", [result("/pictures/a.png", 0.9)])
+    async with triage(journal, listed=1) as (pilot, _):
+        await pilot.press("g", "f")
+        await pilot.press("g", "e", *"x", "enter", "w")
+        assert "Save 1 listed file as" in text_of(pilot.app)
+
+
+@pytest.mark.asyncio
+async def test_what_a_filter_leaves_out_is_counted(journal) -> None:
+    async with triage(journal, size=(80, 24)) as (pilot, screen):
+        assert " 10 listed · 0 decided" in text_of(pilot.app)
+        await show(pilot, screen, "verdict:fake")
+        assert " 5 listed · 5 filtered out · 0 decided" in text_of(pilot.app)
+
+
+@pytest.mark.asyncio
+async def test_tags_in_use_complete_the_filter(journal) -> None:
+    async with triage(journal) as (pilot, screen):
+        await pilot.press("e", "tab", *"hands", "enter", "slash", *"tag:h")
+        bar = screen.query_one("#filter", Input)
+        await until(pilot, lambda: bool(bar._suggestion))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: names(screen) == ["eel"])
+
+
+@pytest.mark.asyncio
 async def test_hundreds_at_once_are_written_by_a_thread_and_undone_together(tmp_path) -> None:
     many = [result(f"/pictures/a/{n}.png", 0.9) for n in range(300)]
     journal = recorded(tmp_path / "case.sqlite", many)

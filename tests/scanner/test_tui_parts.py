@@ -19,13 +19,14 @@ from tui_fakes import PIPELINE, POINT, TEN, MadeUpPlan, recorded, result
 
 from scanner.errors import ImgscanError, UsageError
 from scanner.journal import Journal
+from scanner.text import counted, percent
 from scanner.tui import desktop, escape, transfer
 from scanner.tui.crash import CrashLog
 from scanner.tui.filters import Filter, complete, parse
 from scanner.tui.plain import run_plain
-from scanner.tui.rows import bar, percent, size_text
+from scanner.tui.rows import FILE_COLUMNS, bar, size_text
 from scanner.tui.selection import Selection
-from scanner.tui.table import Column, fit
+from scanner.tui.table import Column, fit, widths
 from scanner.tui.transfer import TransferLog
 from scanner.tui.triage import Subject, Triage
 from scanner.types import ImageRef
@@ -44,7 +45,9 @@ from scanner.types import ImageRef
         ("p:0.4..0.6", Filter(p_min=0.4, p_max=0.6)),
         ("p:90%..", Filter(p_min=0.9)),
         ("p:..5%", Filter(p_max=0.05)),
-        ("conf:>0.9", Filter(p_min=0.9)),
+        ("conf:>0.9", Filter(conf_min=0.9)),
+        ("confidence:50%..60%", Filter(conf_min=0.5, conf_max=0.6)),
+        ("tag:hands t:odd", Filter(tags=("hands", "odd"))),
         ("p:<=0.2", Filter(p_max=0.2)),
         ('folder:"/a b/c" r:none', Filter(folder="/a b/c", review="none")),
         ("reason:trunc", Filter(reason="truncated")),
@@ -56,7 +59,7 @@ def test_what_is_typed_becomes_a_filter(typed, wanted) -> None:
     assert parse(typed) == wanted
 
 
-@pytest.mark.parametrize("typed", ["verdict:maybe", "p:abc", "p:..", "p:120%..", "review:x"])
+@pytest.mark.parametrize("typed", ["verdict:maybe", "p:abc", "conf:..", "p:120%..", "review:x"])
 def test_a_filter_that_is_wrong_says_what_can_be_typed(typed) -> None:
     with pytest.raises(UsageError, match=typed.split(":")[0]):
         parse(typed)
@@ -66,6 +69,7 @@ def test_completion_knows_keys_values_and_folders() -> None:
     assert complete("x ver") == "x verdict:"
     assert complete("review:un") == "review:unsure"
     assert complete("folder:/a", ["/abc", "/b"]) == "folder:/abc"
+    assert complete("x tag:h", tags=["odd", "hands", "hair"]) == "x tag:hands"
     assert complete("nothing") is None
     assert complete("") is None
 
@@ -98,6 +102,8 @@ def test_the_list_filters_and_sorts_as_a_plain_loop_would(tmp_path) -> None:
             ("verdict:fake", lambda r: getattr(r, "p_fake", -1) >= 0.6),
             ("verdict:real p:>0.3", lambda r: 0.3 <= getattr(r, "p_fake", -1) < 0.6),
             ("verdict:failed", lambda r: not hasattr(r, "p_fake")),
+            ("conf:..70%", lambda r: getattr(r, "confidence", 1) <= 0.7),
+            ("conf:>0.9 verdict:real", lambda r: getattr(r, "p_fake", 1) <= 0.1),
             ("folder:/pictures/a", lambda r: r.ref.path.parent.name == "a"),
             ("reason:truncated sky", lambda r: not hasattr(r, "p_fake") and "sky" in r.ref.name),
         ]:
@@ -142,6 +148,27 @@ def test_files_that_come_while_a_filter_is_on_are_filtered_too(tmp_path) -> None
         recorder.write()
         triage.load()
         assert (len(triage.listing), triage.listing.total) == (6, 10)
+
+
+def test_tags_are_filtered_as_they_come_and_go(tmp_path) -> None:
+    with Journal(recorded(tmp_path / "j.sqlite")) as journal:
+        triage = triage_of(journal)
+        triage.annotate([0, 4], None, ("hands", 'it\'s "odd"'))
+        triage.annotate([5], None, ("Hands",))
+        assert journal.pages.tags() == ["hands", 'it\'s "odd"', "Hands"]
+        triage.show(parse("tag:HANDS"))
+        assert sorted(triage.listing.order) == [0, 4, 5]
+        triage.decide([4], "fake")  # keeps them
+        assert sorted(triage.listing.order) == [0, 4, 5]
+        triage.annotate([0], None, ())
+        triage.annotate([1], None, ("hands",))
+        assert sorted(triage.listing.order) == [1, 4, 5]
+        triage.undo()
+        triage.undo()
+        triage.show(parse("t:hands /b/"))
+        assert sorted(triage.listing.order) == [4, 5]
+        triage.show(parse("tag:han"))
+        assert not len(triage.listing)
 
 
 def test_a_selection_is_a_set(tmp_path) -> None:
@@ -325,11 +352,11 @@ def test_the_plain_list_is_worked_through_by_letters(tmp_path) -> None:
     journal = recorded(tmp_path / "j.sqlite")
     lines = plain(journal, "f\nr\nz\ne six fingers\nt hands\n/ verdict:real\no size\na\nd\nq\n")
     assert lines[1] == (
-        "1 of 10: fake, 99.0% likely fake. undecided. eel.png, 391 KiB, in /pictures/b."
+        "1 of 10: fake, confidence 99.00%. undecided. eel.png, 391 KiB, in /pictures/b."
     )
     assert "> eel.png: fake." in lines
     assert "> ant.png: real." in lines
-    assert "> Undone: 1." in lines
+    assert "> Undone: 1 decision." in lines
     assert any("Note: six fingers. Tags: hands." in line for line in lines)
     assert "> 4 of 10 files." in lines
     assert lines[-1] == "> All decisions are saved."
@@ -345,7 +372,7 @@ def test_every_letter_of_the_plain_help_is_obeyed(tmp_path) -> None:
     lines = plain(journal, typed + f"w {tmp_path / 'o.csv'}\nm {tmp_path / 'm.csv'}\n")
     text = "\n".join(lines)
     assert text.count("is not known") == 2  # xyz and p:
-    for said in ("> 3 of 10", "6 files, 50%", "SHA-256:", "No scan is running", "Saved 10 rows"):
+    for said in ("> 3 of 10", "6 files, 50.00%", "SHA-256:", "No scan is running", "Saved 10 rows"):
         assert said in text
     assert "Error: j needs the number" in text
     assert "none of these files was decided" in text
@@ -407,8 +434,30 @@ def test_what_is_too_long_is_cut_to_the_cell(tmp_path) -> None:
             assert cell_len(fit("日本語a日", width, Column("", 4, keep_end=keep_end))) == width
 
 
+def test_a_name_is_cut_in_its_middle_and_keeps_its_extension() -> None:
+    name = Column("", 12, keep_extension=True)
+    assert fit("IMG_20240131_holiday_0042.jpeg", 16, name) == "IMG_202…042.jpeg"
+    assert fit("a-name-without-an-extension", 12, name) == "a-name-…sion"
+    assert fit("short.png", 12, name) == "short.png   "
+
+
+@pytest.mark.parametrize("width", [60, 76, 80, 120, 160, 250])
+def test_the_name_gets_what_the_other_columns_leave(width) -> None:
+    rooms = dict(zip([c.title for c in FILE_COLUMNS], widths(FILE_COLUMNS, width), strict=True))
+    assert sum(rooms.values()) + len(rooms) == max(width, 54)
+    assert rooms["Folder"] <= 36
+    if width >= 76:
+        assert rooms["Name"] >= 20
+        assert rooms["Name"] >= 2 * rooms["Folder"]
+    if width >= 250:
+        assert rooms["Name"] > 150
+
+
 def test_numbers_for_people() -> None:
-    assert [percent(p) for p in (0.0, 0.5, 0.99999, 1.0)] == ["0.0%", "50.0%", "99.9%", "100.0%"]
+    shares = (0.0, 1e-9, 0.5, 0.99994, 0.99999, 1.0)
+    shown = ["0.00%", "0.01%", "50.00%", "99.99%", "99.99%", "100.00%"]
+    assert [percent(p) for p in shares] == shown
+    assert [counted(n, "file") for n in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
     assert [size_text(n) for n in (None, 0, 1023, 1024, 10**6, 10**10)] == [
         "", "0 B", "1023 B", "1.0 KiB", "977 KiB", "9.3 GiB",
     ]  # fmt: skip

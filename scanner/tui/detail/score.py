@@ -6,9 +6,12 @@ from collections.abc import Mapping
 
 from rich.text import Text
 
+from scanner.text import percent
 from scanner.tui.items import Item
+from scanner.verdict import OperatingPoint, verdict_of
 
 _LEAST_CELLS = 20
+_ROOM_FOR_BOTH = 44
 _CALLED = {"fake": "bold orange1", "real": "bold dodger_blue1", "unsure": "bold yellow"}
 
 
@@ -26,21 +29,25 @@ def score_text(
     assert item.p_fake is not None
     points = dict(sorted({**thresholds, item.operating_point: item.threshold}.items(), key=_value))
     text = Text(no_wrap=False)
-    text.append(f"P(fake) {item.p_fake:.4f}", "bold")
-    text.append("  ")
     text.append(item.verdict or "", _CALLED.get(item.verdict or "", ""))
-    text.append(f"  confidence {item.confidence or 0:.1%}\n")
+    text.append(f"  confidence {percent(item.confidence or 0)}", "bold")
+    # Beside it where there is room.
+    text.append("  " if width >= _ROOM_FOR_BOTH else "\n")
+    text.append(f"P(fake) {percent(item.p_fake)}\n")
     cells = max(_LEAST_CELLS, min(width - 4, 60))
     text.append_text(_bar(item.p_fake, cells))
     text.append("  " + _marks(list(points.values()), cells) + "\n", "dim")
     for number, (name, value) in enumerate(points.items(), start=1):
-        called = "fake" if item.p_fake >= value else "real"
-        used = "  in use" if name == item.operating_point else ""
-        text.append(f"{number} {name} {value:.4f}: {called}{used}\n", "" if used else "dim")
+        here = name == item.operating_point
+        called = (
+            item.verdict if here else verdict_of(item.p_fake, OperatingPoint(name, value, unsure))
+        )
+        used = "  in use" if here else ""
+        text.append(f"{number} {name} {percent(value)}: {called}{used}\n", "" if used else "dim")
     if unsure is not None:
         low, high = unsure
         inside = low <= item.p_fake < high
-        advice = f"{low:.3f} to {high:.3f}: too often wrong for a verdict"
+        advice = f"{percent(low)} to {percent(high)}: too often wrong for a verdict"
         text.append(f"{advice}{', as here' if inside else ''}\n", "yellow" if inside else "dim")
     return text
 

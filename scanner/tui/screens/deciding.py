@@ -8,8 +8,8 @@ from textual import on, work
 from textual.message import Message
 
 from scanner.errors import ImgscanError
-from scanner.journal.reviews import Decision, Review
-from scanner.text import printable
+from scanner.journal.reviews import RANKS, Decision, Review
+from scanner.text import counted, printable
 from scanner.tui.rows import name_of
 from scanner.tui.screens.ask import ConfirmScreen, NoteScreen
 from scanner.tui.screens.listed import ListScreen
@@ -49,15 +49,22 @@ class DecidingScreen(ListScreen):
     def action_decide(self, decision: Decision) -> None:
         """Decide on the subjects."""
         seqs = self.subjects()
-        if self.grouped and len(seqs) > _ASK_FROM:
-            folder = printable(str(self.groups[self.groups_table.cursor].path))
-            question = f"Decide {len(seqs):,} files: {decision}?"
+        many = self.grouped or bool(self.selected)
+        others = self.triage.listing.decided_otherwise(seqs, RANKS[decision]) if many else 0
+        if others or (self.grouped and len(seqs) > _ASK_FROM):
+            question = f"Decide {counted(len(seqs), 'file')}: {decision}?"
+            details = "Ctrl+Z takes it back."
+            if others:
+                are = "is" if others == 1 else "are"
+                details = f"{others:,} of them {are} decided otherwise already.\n{details}"
+            if self.grouped:
+                folder = printable(str(self.groups[self.groups_table.cursor].path))
+                details = f"{folder}\n{details}"
 
             def decided(yes: bool | None) -> None:
                 if yes:
                     self._decide(seqs, decision)
 
-            details = f"{folder}\nCtrl+Z takes it back."
             self.app.push_screen(ConfirmScreen(question, "Decide", details), decided)
         else:
             self._decide(seqs, decision)
@@ -66,7 +73,7 @@ class DecidingScreen(ListScreen):
         self._change(
             seqs,
             lambda item: (decision, item.note, item.tags),
-            f"{len(seqs):,} files: {decision}",
+            f"{counted(len(seqs), 'file')}: {decision}",
             go_on=True,
         )
 
@@ -79,7 +86,7 @@ class DecidingScreen(ListScreen):
         if len(seqs) == 1 and first:
             title, note, tags = printable(name_of(first[0])), first[0].note, first[0].tags
         else:
-            title, note, tags = f"{len(seqs):,} files", None, ()
+            title, note, tags = counted(len(seqs), "file"), None, ()
 
         def annotated(answer: tuple[str | None, tuple[str, ...]] | None) -> None:
             if answer is None:
@@ -88,7 +95,7 @@ class DecidingScreen(ListScreen):
             self._change(
                 seqs,
                 lambda item: (item.review or "skip", item.note if text is None else text, new),
-                f"{len(seqs):,} files: note and tags",
+                f"{counted(len(seqs), 'file')}: note and tags",
                 go_on=False,
             )
 
@@ -162,7 +169,7 @@ class DecidingScreen(ListScreen):
         try:
             method = reviews.redo_all if redo else reviews.undo_all
             done = method(self.triage.reviewer)
-            what = f"{'Redone' if redo else 'Undone'}: {len(done):,} decisions"
+            what = f"{'Redone' if redo else 'Undone'}: {counted(len(done), 'decision')}"
             self.post_message(self.Decided(done, 0, what))
         except ImgscanError as error:
             self.post_message(self.Trouble(str(error)))
@@ -217,7 +224,7 @@ class DecidingScreen(ListScreen):
         self._shown_anew(done, done.seqs[0] if done.seqs else None)
         items = self.triage.items(done.seqs[:1])
         if done.count > 1:
-            self.tell(f"{word}: {done.count:,} decisions")
+            self.tell(f"{word}: {counted(done.count, 'decision')}")
         elif items:
             self.tell(f"{word}: {name_of(items[0])} is {items[0].review or 'undecided'}")
         else:

@@ -12,7 +12,7 @@ from textual.message import Message
 
 from scanner.errors import ImgscanError
 from scanner.report import check_format, open_report
-from scanner.text import printable
+from scanner.text import counted, printable
 from scanner.tui.desktop import open_in_viewer, reveal
 from scanner.tui.items import Item
 from scanner.tui.manifest import write_manifest
@@ -98,7 +98,7 @@ class FilingScreen(DecidingScreen):
             self.tell("Nothing is listed, so there is nothing to save", error=True)
             return
         self._ask_path(
-            f"Save {count:,} listed files as a report",
+            f"Save {counted(count, 'listed file')} as a report",
             "imgscan-report.csv",
             "The extension names the format, as with --report",
             lambda path: check_format(path),
@@ -160,7 +160,7 @@ class FilingScreen(DecidingScreen):
             with open_report(path, triage.subject.model, self.reader.review_of) as rows:
                 for item in read_items(self.reader, triage.subject, seqs):
                     rows.write(result_of(item, triage.subject.point))
-            self.post_message(self.Said(f"Saved {len(seqs):,} rows in {path.absolute()}"))
+            self.post_message(self.Said(f"Saved {counted(len(seqs), 'row')} in {path.absolute()}"))
         except ImgscanError as error:
             self.post_message(self.Trouble(str(error).removeprefix("--report ")))
 
@@ -192,7 +192,7 @@ class FilingScreen(DecidingScreen):
         if not seqs:
             self.tell("Nothing is selected, and there is no file under the cursor", error=True)
             return
-        count = "this file" if len(seqs) == 1 else f"{len(seqs):,} files"
+        count = "this file" if len(seqs) == 1 else counted(len(seqs), "file")
 
         def answered(answer: str | None) -> None:
             if answer is None:
@@ -224,7 +224,7 @@ class FilingScreen(DecidingScreen):
         except ImgscanError as error:
             self.post_message(self.Trouble(str(error)))
             return
-        what = f"{_DONE[kind]} {outcome.done:,} to {folder}"
+        what = f"{_DONE[kind]} {counted(outcome.done, 'file')} to {folder}"
         self.post_message(self.Transferred(f"{what} · L undoes it", outcome))
 
     def action_transfers(self) -> None:
@@ -235,7 +235,7 @@ class FilingScreen(DecidingScreen):
             return
         choices = [
             f"{each.time[:16].replace('T', ' ')}  {_DONE[each.kind].lower()} "
-            f"{len(each.steps):,} to {printable(str(each.folder))}"
+            f"{counted(len(each.steps), 'file')} to {printable(str(each.folder))}"
             for each in operations
         ]
 
@@ -253,7 +253,7 @@ class FilingScreen(DecidingScreen):
         except ImgscanError as error:
             self.post_message(self.Trouble(str(error)))
             return
-        self.post_message(self.Transferred(f"Undone: {outcome.done:,} files", outcome))
+        self.post_message(self.Transferred(f"Undone: {counted(outcome.done, 'file')}", outcome))
 
     @on(Transferred)
     def _transferred(self, message: Transferred) -> None:

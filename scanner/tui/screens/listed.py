@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -17,7 +19,7 @@ from textual.widgets import Input, Static
 
 from scanner.errors import ImgscanError
 from scanner.journal import Journal
-from scanner.text import printable
+from scanner.text import percent, printable
 from scanner.tui import keys
 from scanner.tui.filters import Filter, complete, parse
 from scanner.tui.hints import Hints
@@ -31,6 +33,7 @@ from scanner.tui.triage import Added, Answer, Triage, ask, fetch, question
 # Typing goes on within this; the list follows when it pauses.
 _TYPING_SECONDS = 0.15
 _FLASH_SECONDS = 4.0
+_TAG = re.compile(r"(^|\s)(tag|t):\S+$", re.IGNORECASE)
 _NO_FILES = "There are no pictures in what was given."
 _NONE_PASS = "No file passes the filter; Esc clears it."
 
@@ -38,13 +41,21 @@ _NONE_PASS = "No file passes the filter; Esc clears it."
 class FilterSuggester(Suggester):
     """Completion of the filter's last word."""
 
-    def __init__(self, triage: Triage) -> None:
+    def __init__(self, triage: Triage, reader: Journal) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
         self._triage = triage
+        self._reader = reader
 
     async def get_suggestion(self, value: str) -> str | None:
         """What → would complete `value` to."""
-        return complete(value, (str(path) for path in self._triage.listing.folders.values()))
+        tags: list[str] = []
+        if _TAG.search(value):
+            try:
+                tags = await asyncio.to_thread(self._reader.pages.tags)
+            except ImgscanError:
+                return None  # whatever is wrong with the journal is told where it matters
+        folders = (str(path) for path in self._triage.listing.folders.values())
+        return complete(value, folders, tags)
 
 
 class ListScreen(Screen[None]):
@@ -96,8 +107,8 @@ class ListScreen(Screen[None]):
         yield Static(id="top")
         with Horizontal(id="bar"):
             yield Input(
-                placeholder="Filter: words, verdict:fake, p:0.4..0.6, folder:, review:none",
-                suggester=FilterSuggester(self.triage),
+                placeholder="/ filter: words, verdict:fake, conf:>90%, folder:, tag:, review:none",
+                suggester=FilterSuggester(self.triage, self.reader),
                 select_on_focus=False,
                 compact=True,
                 id="filter",
@@ -113,7 +124,7 @@ class ListScreen(Screen[None]):
         """Begin with what the journal has."""
         subject = self.triage.subject
         where = printable(str(self.triage.journal.path))
-        point = f"fake from {subject.point.threshold:.1%} ({subject.point.name})"
+        point = f"fake from P(fake) {percent(subject.point.threshold)} ({subject.point.name})"
         self.query_one("#top", Static).update(
             Text(f"imgscan  {where}  {point}  {printable(subject.model)}", overflow="ellipsis")
         )
@@ -220,6 +231,7 @@ class ListScreen(Screen[None]):
         """What stands where there is no file at all."""
         return _NO_FILES
 
+    _bar_cells = 0
     _drawn = -1  # the list's version that is on the screen
     _under: int | None = None  # the `seq` under the cursor
 
@@ -235,16 +247,22 @@ class ListScreen(Screen[None]):
     def draw_counts(self) -> None:
         """How many are listed, selected, decided."""
         listing = self.triage.listing
-        shown = f"{len(listing):,}"
-        if len(listing) != listing.total:
-            shown += f" of {listing.total:,}"
-        parts = [shown]
+        left_out = listing.total - len(listing)
+        parts = [f"{len(listing):,} listed"]
+        if left_out:
+            parts.append(f"{left_out:,} filtered out")
         if listing.sort in ("doubt", "scan"):
             parts.append(f"by {listing.sort}")
         if self.selected:
             parts.append(f"{len(self.selected):,} selected")
         parts.append(f"{listing.reviewed():,} decided")
-        self.query_one("#counts", Static).update(Text(" · ".join(parts)), layout=False)
+        self._draw_bar(" · ".join(parts))
+
+    def _draw_bar(self, text: str) -> None:
+        """Beside the filter; laid out anew only where it has another length."""
+        line = Text(text, overflow="ellipsis", no_wrap=True)
+        self.query_one("#counts", Static).update(line, layout=len(text) != self._bar_cells)
+        self._bar_cells = len(text)
 
     def _file_row(self, place: int) -> Any:
         item = self.triage.item(place)
@@ -292,9 +310,7 @@ class ListScreen(Screen[None]):
             wanted = parse(bar.value)
         except ImgscanError as error:
             bar.add_class("-wrong")
-            self.query_one("#counts", Static).update(
-                Text(str(error), overflow="ellipsis"), layout=False
-            )
+            self._draw_bar(str(error))
             return str(error)
         bar.remove_class("-wrong")
         self._wanted = wanted
