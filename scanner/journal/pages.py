@@ -260,6 +260,15 @@ class Pages:
         )
         return [row[0] for row in rows]
 
+    def count_reviewed(self, scan_id: int) -> int:
+        """How many of the scan's files have a review."""
+        rows = self._database.rows(
+            "SELECT count(*) FROM scan_files INDEXED BY scan_files_by_review "
+            "WHERE scan_id = ? AND review IS NOT NULL",
+            (scan_id,),
+        )
+        return int(rows[0][0])
+
     def holders(self, scan_id: int, sha256: str) -> list[int]:
         """`seq` of the files with this content."""
         rows = self._database.rows(

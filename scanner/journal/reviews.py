@@ -129,6 +129,21 @@ class Reviews:
                 redone.append(review)
             return redone
 
+    def last_event(self) -> int:
+        """The number of the last event there is, 0 if there is none."""
+        return int(self._database.rows("SELECT coalesce(max(id), 0) FROM review_events")[0][0])
+
+    def decided_since(self, event: int, reviewer: str) -> dict[Decision, int]:
+        """How many contents have a decision that holds, made by the reviewer after `event`."""
+        return dict(
+            self._database.rows(
+                "SELECT e.decision, count(*) FROM review_events AS e JOIN review_heads AS h "
+                "ON h.sha256 = e.sha256 AND h.event_id = e.id "
+                "WHERE e.id > ? AND e.reviewer = ? GROUP BY e.decision",
+                (event, reviewer),
+            )
+        )
+
     def current(self, sha256: str) -> Review | None:
         """The decision that holds for this content (hexadecimal)."""
         rows = self._database.rows(

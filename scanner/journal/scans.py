@@ -41,7 +41,8 @@ class ScanInfo:
     """A scan in the journal. Times are UTC, ISO 8601; `finished` is None if it broke off.
 
     `listed`: its files can be paged through; otherwise a later scan of the same took their place.
-    `known` files were recalled and not opened.
+    `known` files were recalled and not opened. `selection` tells which files of the roots were
+    asked for, as `record()` was told.
     """
 
     id: int
@@ -56,6 +57,7 @@ class ScanInfo:
     suspects: int
     failed: int
     known: int
+    selection: str | None = ""
 
 
 class ScanRecorder:
@@ -187,14 +189,15 @@ def scans(database: Database) -> list[ScanInfo]:
     """All scans, the last one first."""
     rows = database.rows(
         "SELECT s.id, started, finished, roots, model_name, model_digest, operating_point, "
-        "threshold, unsure_low, unsure_high, listed, files, suspects, failed, known "
+        "threshold, unsure_low, unsure_high, listed, files, suspects, failed, known, selection "
         "FROM scans AS s JOIN pipelines AS p ON p.id = s.pipeline_id ORDER BY s.id DESC"
     )
     return [_info(*row) for row in rows]
 
 
 def _info(number: int, started: str, finished: str | None, roots: str, *rest: Any) -> ScanInfo:
-    name, digest, point, threshold, low, high, listed, files, suspects, failed, known = rest
+    name, digest, point, threshold, low, high, listed, *counts, selection = rest
+    files, suspects, failed, known = counts
     return ScanInfo(
         id=number,
         started=started,
@@ -208,6 +211,7 @@ def _info(number: int, started: str, finished: str | None, roots: str, *rest: An
         suspects=suspects,
         failed=failed,
         known=known,
+        selection=selection,
     )
 
 

@@ -73,10 +73,11 @@ def _moment(
     context: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[str | None, int | None]:
     """As it was typed, and nanoseconds since 1970, UTC."""
-    return value, None if value is None else _nanoseconds(value)
+    return value, None if value is None else moment_of(value)
 
 
-def _nanoseconds(value: str) -> int:
+def moment_of(value: str) -> int:
+    """What `--newer-than` stands for now: nanoseconds since 1970, UTC."""
     age = _AGE.fullmatch(value)
     if age is not None:
         return time.time_ns() - int(float(age[1]) * _SECONDS[age[2]] * 10**9)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
@@ -14,14 +14,18 @@ from textual.screen import Screen
 
 from scanner.errors import ImgscanError
 from scanner.journal import Journal, ScanInfo
+from scanner.journal.reviews import RANKS
+from scanner.text import counted
 from scanner.tui import keys
 from scanner.tui.crash import CrashLog
 from scanner.tui.detail import DetailPanel
 from scanner.tui.escape import answer_escape_at_once
-from scanner.tui.results import last_scan
+from scanner.tui.past import reviewed_in
+from scanner.tui.results import listed_scans
 from scanner.tui.scanning import Progress, ScanPlan, ScanRun
+from scanner.tui.screens.scans import ScansScreen
 from scanner.tui.screens.triage import TriageScreen
-from scanner.tui.terminal import QuietStderr
+from scanner.tui.terminal import Answers, QuietStderr
 from scanner.tui.transfer import TransferLog
 from scanner.tui.triage import Subject, Triage
 
@@ -32,10 +36,10 @@ Replan = Callable[[ScanInfo], ScanPlan]
 
 
 class TriageApp(App[None]):
-    """Triage of one scan: of `plan`, which begins at once, or else of the journal's last one.
+    """Triage of one scan: of `plan`, which begins at once, or else of one of the journal's.
 
-    `replan` makes a plan of an earlier scan, for going on with it; `panel` the picture's panel of
-    a screen. Raises JournalError, and
+    `replan` makes a plan of an earlier scan, for going on with it; `panel` the picture's panel for
+    a model's digest. Raises JournalError, and
     UsageError if there is neither a plan nor an earlier scan.
     """
 
@@ -51,7 +55,7 @@ class TriageApp(App[None]):
         *,
         reviewer: str,
         replan: Replan | None = None,
-        panel: Callable[[], DetailPanel] | None = None,
+        panel: Callable[[str], DetailPanel] | None = None,
         crash: CrashLog | None = None,
     ) -> None:
         super().__init__()
@@ -69,7 +73,8 @@ class TriageApp(App[None]):
             self.reader = opened.enter_context(Journal(journal_path))
             self.transfers = TransferLog(journal_path.with_name(journal_path.name + ".moves"))
             self._plan = plan
-            self._earlier = None if plan is not None else last_scan(self.journal)
+            self._earlier = [] if plan is not None else listed_scans(self.journal)
+            self._first_event = self.journal.reviews.last_event()
             self._opened = opened.pop_all()
         self.run_of_scan: ScanRun | None = None
 
@@ -78,8 +83,22 @@ class TriageApp(App[None]):
         if self._plan is not None:
             self.begin(self._plan)
         else:
-            assert self._earlier is not None
-            self.look_at(self._earlier)
+            self.choose(self._earlier, leaves=True)
+
+    def choose(self, scans: Sequence[ScanInfo], *, leaves: bool = False) -> None:
+        """Ask which scan to look at, unless there is only one; `leaves`: no answer quits."""
+        if len(scans) == 1 and leaves:
+            self.look_at(scans[0])
+            return
+
+        def chosen(place: int | None) -> None:
+            if place is not None:
+                self.look_at(scans[place])
+            elif leaves:
+                self.exit()
+
+        reviewed = reviewed_in(self.journal, scans)
+        self.push_screen(ScansScreen(scans, reviewed, leaves), chosen)
 
     def begin(self, plan: ScanPlan) -> None:
         """Scan, and show that."""
@@ -117,8 +136,10 @@ class TriageApp(App[None]):
         note: str = "",
     ) -> None:
         triage = Triage(self.journal, subject, self._reviewer)
-        panel = None if self._panel is None else self._panel()
-        screen = TriageScreen(triage, self.reader, self.transfers, run, again, note, panel)
+        panel = None if self._panel is None else self._panel(subject.model_digest)
+        screen = TriageScreen(
+            triage, self.reader, self.transfers, run, again, note, panel, self._choose_another
+        )
         if isinstance(self.screen, TriageScreen):
             self.switch_screen(screen)
         else:
@@ -145,7 +166,27 @@ class TriageApp(App[None]):
                     key.what, f"{names}: {group.split(' (')[0]}", _does(target, key)
                 )
 
+    def _choose_another(self) -> None:
+        self.choose(listed_scans(self.journal))
+
+    def action_help_quit(self) -> None:
+        """Ctrl+C, which people press to quit."""
+        self.notify(
+            "To quit press q (Ctrl+Q in a dialog); all decisions are saved. "
+            "c copies the path of the picture.",
+            timeout=6,
+            markup=False,
+        )
+
     # --- ends
+
+    def farewell(self) -> str:
+        """What was decided in this sitting, and the way back."""
+        found = self.journal.reviews.decided_since(self._first_event, self._reviewer)
+        parts = [f"{found[word]:,} {word}" for word in RANKS if word in found]
+        said = f": {', '.join(parts)}" if parts else ""
+        count = counted(sum(found.values()), "picture")
+        return f"decided on {count}{said}; go on with: {way_back(self.journal.path)}"
 
     def leave(self) -> None:
         """End the scan and close the journal; what was decided is in it."""
@@ -169,12 +210,17 @@ class TriageApp(App[None]):
         self._close_messages_no_wait()
 
 
-def run_app(app: TriageApp) -> None:
-    """Run it to its end. Raises ImgscanError with the way back in if a defect ended it."""
+def run_app(app: TriageApp) -> str:
+    """Run it to its end, and what to say then.
+
+    Raises ImgscanError with the way back in if a defect ended it.
+    """
     answer_escape_at_once()
+    said = ""
     try:
-        with QuietStderr():
+        with Answers(), QuietStderr():
             app.run()
+        said = app.farewell()
     # Of Textual itself, outside of any handler.
     except Exception as error:  # noqa: BLE001
         app.died_of = error
@@ -186,6 +232,7 @@ def run_app(app: TriageApp) -> None:
             f"a defect ended the triage screen; please report {app.crash.path}. All decisions "
             f"are saved; go on with: {way_back(app.journal.path)}"
         )
+    return said
 
 
 def way_back(journal: Path) -> str:

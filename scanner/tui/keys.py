@@ -81,6 +81,7 @@ GROUPS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("p", "pause", "Pause and go on"),
             Key("X", "cancel", "Cancel the scan; what there is stays"),
             Key("R", "scan", "Scan again; what is known is not decoded again"),
+            Key("S", "scans", "Another scan of this journal"),
         ),
     ),
     (

@@ -18,7 +18,8 @@ from scanner.tui.filters import parse
 from scanner.tui.items import Item
 from scanner.tui.listing import SortKey
 from scanner.tui.manifest import write_manifest
-from scanner.tui.results import last_scan, result_of
+from scanner.tui.past import in_words, reviewed_in
+from scanner.tui.results import listed_scans, result_of
 from scanner.tui.rows import name_of, size_text
 from scanner.tui.scanning import RUNNING, ScanPlan, ScanRun
 from scanner.tui.status import scan_text
@@ -286,7 +287,7 @@ def run_plain(
     source: TextIO | None = None,
     sink: TextIO | None = None,
 ) -> None:
-    """Triage of `plan`'s scan, or of the journal's last one, which is gone on with if it broke off.
+    """Triage of `plan`'s scan, or of one of the journal's, which is gone on with if it broke off.
 
     Raises ImgscanError.
     """
@@ -301,7 +302,9 @@ def run_plain(
         transfers = TransferLog(journal_path.with_name(journal_path.name + ".moves"))
         run: ScanRun | None = None
         if plan is None:
-            info = last_scan(journal)
+            info = _chosen(journal, source or sys.stdin, sink or cast(TextIO, sys.stdout))
+            if info is None:
+                return
             if info.finished is None:
                 plan = replan(info)
             else:
@@ -325,6 +328,26 @@ def run_plain(
         finally:
             if run is not None:
                 run.cancel(3.0)
+
+
+def _chosen(journal: Journal, source: TextIO, sink: TextIO) -> ScanInfo | None:
+    """The scan to look at; None if the person left. Asks where there are several."""
+    scans = listed_scans(journal)
+    if len(scans) == 1:
+        return scans[0]
+    reviewed = reviewed_in(journal, scans)
+    for number, (info, count) in enumerate(zip(scans, reviewed, strict=True), start=1):
+        what = " ".join(in_words(info, count).split())
+        print(f"{number}: {what}", file=sink)
+    while True:
+        print("Type a scan's number, or Enter for 1, or q.", file=sink)
+        print("> ", end="", file=sink, flush=True)
+        line = source.readline()
+        typed = line.strip()
+        if not line or typed in ("q", "quit"):
+            return None
+        if not typed or (typed.isdecimal() and 1 <= int(typed) <= len(scans)):
+            return scans[int(typed or 1) - 1]
 
 
 def _line(item: Item) -> str:

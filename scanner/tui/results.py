@@ -16,11 +16,11 @@ def result_of(item: Item, point: OperatingPoint) -> Verdict | Failed:
     return judge(item.ref, item.facts, item.p_fake, point)
 
 
-def last_scan(journal: Journal) -> ScanInfo:
-    """The last scan that can be looked at. Raises UsageError if there is none."""
-    for info in journal.scans():
-        if info.listed:
-            return info
-    raise UsageError(
-        f"{journal.path}: holds no scan to look at; give a folder: imgscan FOLDER --tui"
-    )
+def listed_scans(journal: Journal) -> list[ScanInfo]:
+    """The scans that can be looked at, the last one first. Raises UsageError if there is none."""
+    found = [info for info in journal.scans() if info.listed]
+    if not found:
+        raise UsageError(
+            f"{journal.path}: holds no scan to look at; give a folder: imgscan FOLDER --tui"
+        )
+    return found

@@ -10,12 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scanner.bundle import bundle_path, read_bundle
+from scanner.bundle import EMBEDDED, bundle_path, read_bundle
 from scanner.errors import UsageError
 from scanner.journal import ScanInfo, default_journal_path, open_default_journal
 from scanner.options.journal import JournalOptions
+from scanner.options.recorded import recorded_walk
 from scanner.options.triage import TriageOptions
 from scanner.plan import OpenedScan, Request
+from scanner.text import printable
 from scanner.verdict import CUSTOM
 
 if TYPE_CHECKING:
@@ -46,8 +48,16 @@ def start(
     reviewer = options.reviewer or _user()
 
     def replan(info: ScanInfo) -> OpenedScan:
-        """To scan again what an earlier scan was of, by its point unless another is asked for."""
-        again = replace(request, paths=info.roots)
+        """To scan again what an earlier scan was of, with its options.
+
+        By its model, where that came with this program, and its point, unless others are asked for.
+        """
+        again = replace(
+            request,
+            paths=info.roots,
+            walk=recorded_walk(info.selection),
+            model=request.model or _model(info.model_digest),
+        )
         if again.threshold is None and again.operating_point is None:
             if info.point.name == CUSTOM:
                 again = replace(again, threshold=info.point.threshold)
@@ -62,23 +72,35 @@ def start(
         return 0
     from scanner.tui.app import TriageApp, run_app
     from scanner.tui.detail import DetailPanel
-    from scanner.tui.terminal import settle
 
-    bundle = read_bundle(bundle_path(request.model)) if plan is None else plan.bundle
+    asked_for = read_bundle(bundle_path(request.model)) if plan is None else plan.bundle
 
-    @cache
-    def detector() -> Detector:
-        """For the maps; loaded when the first is asked for."""
-        from scanner.detector import Detector
+    def panel(digest: str) -> DetailPanel:
+        """With the maps of the model that gave the scores, where it is at hand."""
+        bundle = asked_for
+        if bundle.digest != digest and request.model is None:
+            bundle = read_bundle(bundle_path(_model(digest)))
 
-        return Detector(bundle, request.device, cuda_batch=request.batch_size)
+        @cache
+        def detector() -> Detector:
+            """For the maps; loaded when the first is asked for."""
+            from scanner.detector import Detector
 
-    def panel() -> DetailPanel:
+            return Detector(bundle, request.device, cuda_batch=request.batch_size)
+
         return DetailPanel(bundle, detector, id="panel")
 
-    settle()
-    run_app(TriageApp(path, plan, reviewer=reviewer, replan=replan, panel=panel))
+    said = run_app(TriageApp(path, plan, reviewer=reviewer, replan=replan, panel=panel))
+    print(f"imgscan: {printable(said)}", file=sys.stderr)
     return 0
+
+
+def _model(digest: str) -> Path | None:
+    """The name of the embedded model with this digest; None, as if none was asked for."""
+    for name, path in EMBEDDED.items():
+        if path.is_dir() and read_bundle(path).digest == digest:
+            return Path(name)
+    return None
 
 
 def _user() -> str:

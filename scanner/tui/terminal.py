@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 import time
+from typing import Any
 
 # A terminal at the far end of a slow line has answered by then; one that never answers costs this.
 _SETTLE_SECONDS = 2.0
+# The same where somebody waits for the shell.
+_LEAVE_SECONDS = 0.5
+_CURSOR = re.compile(rb"\x1b\[\d+;\d+R$")
 
 
 class QuietStderr:
@@ -50,28 +55,52 @@ class QuietStderr:
         self._terminal = None
 
 
-def settle() -> None:
-    """Read away what the terminal still answers to questions asked before.
+class Answers:
+    """Keeps what the terminal answers to questions away from the screen's keys and from the shell.
 
-    What it can show is asked when the picture's panel is imported, and over a slow line the answer
-    may come when nobody waits for it any more: it would be taken for keys. Answers come in order,
+    What it can show is asked when the picture's panel is imported, and more by Textual at its
+    start. Over a slow line an answer may come when nobody waits for it any more: it would be
+    taken for keys, or, after a quick quit, for what is typed to the shell. Answers come in order,
     so that what comes before the one to a last question is all there was.
     """
-    if sys.platform == "win32" or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return
-    import termios
-    import tty
 
-    fd = sys.stdin.fileno()
-    before = termios.tcgetattr(fd)
-    try:
+    def __init__(self) -> None:
+        self._before: list[Any] | None = None
+
+    def __enter__(self) -> Answers:
+        if sys.platform == "win32" or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return self
+        import termios
+        import tty
+
+        fd = sys.stdin.fileno()
+        self._before = termios.tcgetattr(fd)
+        # Until the end: between Textual's end and that of this, nothing is to be echoed.
         tty.setcbreak(fd, termios.TCSANOW)
-        os.write(sys.stdout.fileno(), b"\x1b[6n")  # where the cursor is; every terminal knows it
-        end, seen = time.monotonic() + _SETTLE_SECONDS, b""
-        while not seen.endswith(b"R"):
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([fd], [], [], left)[0]:
-                return
-            seen += os.read(fd, 1)
-    finally:
-        termios.tcsetattr(fd, termios.TCSANOW, before)
+        _read_away(fd, _SETTLE_SECONDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if sys.platform == "win32" or self._before is None:
+            return
+        import termios
+
+        fd = sys.stdin.fileno()
+        try:
+            _read_away(fd, _LEAVE_SECONDS)
+        finally:
+            termios.tcsetattr(fd, termios.TCSANOW, self._before)
+
+
+def _read_away(fd: int, seconds: float) -> None:
+    """All that comes before the answer to a question that every terminal knows."""
+    os.write(sys.stdout.fileno(), b"\x1b[6n")  # where the cursor is
+    end, seen = time.monotonic() + seconds, b""
+    while not _CURSOR.search(seen):
+        left = end - time.monotonic()
+        if left <= 0 or not select.select([fd], [], [], left)[0]:
+            return
+        more = os.read(fd, 1)
+        if not more:  # the terminal was closed
+            return
+        seen += more

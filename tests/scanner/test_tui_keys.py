@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from textual.events import Key
 from textual.widgets import Input
+from textual.widgets._toast import Toast
 from tui_fakes import (
+    PIPELINE,
+    POINT,
     TEN,
     decision,
     names,
@@ -23,6 +26,7 @@ from tui_fakes import (
 
 from scanner.journal import Journal
 from scanner.tui import keys
+from scanner.tui.app import TriageApp
 from scanner.tui.screens import AskScreen, ChooseScreen, ConfirmScreen, HelpScreen, NoteScreen
 
 BY_P = ["eel", "ant", "hen", "jay", "cat", "fox", "gnu", "bee", "ibis", "dog"]
@@ -517,10 +521,81 @@ async def test_a_report_of_the_list_has_the_reviews(journal, tmp_path) -> None:
         pilot.app.screen.query_one("#answer", Input).value = str(out)
         await pilot.press("enter")
         assert isinstance(pilot.app.screen, ConfirmScreen)
-        await pilot.press("n", "w")
+        await pilot.press("n")
+        assert pilot.app.screen.query_one("#answer", Input).value == str(out)
         pilot.app.screen.query_one("#answer", Input).value = str(tmp_path / "out.doc")
         await pilot.press("enter")
-        await until(pilot, lambda: "the extension names the format" in toasts(pilot.app))
+        assert "the extension names the format" in text_of(pilot.app)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("key", "typed", "problem"),
+    [
+        ("w", "TMP/out.doc", "the extension names the format"),
+        ("w", "TMP/none/out.csv", "there is no such folder"),
+        ("w", "TMP/folder.csv", "is a folder"),
+        ("l", "TMP/reviewed.csv", "put it into /pictures"),
+        ("M", "TMP/case.sqlite", "is a file and no folder"),
+        ("C", "TMP/case.sqlite/x", "is a file and no folder"),
+        ("w", "", "type a name"),
+    ],
+)
+async def test_a_dialog_keeps_a_bad_name_and_says_what_is_wrong(
+    journal, tmp_path, key, typed, problem
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    typed = typed.replace("TMP", str(tmp_path))
+    async with triage(journal, size=(80, 24)) as (pilot, _):
+        await pilot.press(key)
+        box = pilot.app.screen.query_one("#answer", Input)
+        box.value = typed
+        await pilot.press("enter")
+        assert isinstance(pilot.app.screen, AskScreen)
+        words = " ".join(text_of(pilot.app).replace("│", " ").split())
+        assert problem in words
+        assert "Esc cancels" in words
+        assert box.value == typed
+        await pilot.press("x")  # mending it takes the words away
+        assert problem not in " ".join(text_of(pilot.app).replace("│", " ").split())
+        await pilot.press("escape")
+        assert not isinstance(pilot.app.screen, AskScreen)
+
+
+@pytest.mark.asyncio
+async def test_ctrl_c_says_what_to_press(journal) -> None:
+    async with triage(journal) as (pilot, _):
+        await pilot.press("ctrl+c")
+        assert "To quit press q" in toasts(pilot.app)
+
+
+@pytest.mark.asyncio
+async def test_what_was_decided_in_this_sitting_is_told_at_its_end(journal) -> None:
+    async with triage(journal) as (pilot, _):
+        await pilot.press("f", "f")
+    async with triage(journal) as (pilot, screen):
+        app = screen.app
+        assert app.farewell().startswith("decided on 0 pictures; go on with: imgscan --tui ")
+        await pilot.press("f", "r", "u", "s", "f", "ctrl+z")
+        assert app.farewell() == (
+            "decided on 4 pictures: 1 fake, 1 unsure, 1 real, 1 skip; "
+            f"go on with: imgscan --tui --journal {journal}"
+        )
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [(80, 24), (160, 40)])
+async def test_toasts_leave_the_panel_and_the_keys_free(journal, size) -> None:
+    async with triage(journal, size=size, notifications=True) as (pilot, screen):
+        screen.tell(
+            "what is wrong, in a line that is as long as such lines are; do this", error=True
+        )
+        await until(pilot, lambda: len(screen.query(Toast)) == 1)
+        await pilot.pause(0.1)
+        toast = screen.query_one(Toast).region
+        assert toast.right <= 0.62 * size[0]
+        assert toast.bottom <= size[1] - 2
+        assert "do this" in text_of(pilot.app)
 
 
 @pytest.mark.asyncio
@@ -532,6 +607,52 @@ async def test_scanning_again_shows_the_new_list_and_keeps_the_decisions(journal
         await until(pilot, lambda: screen_of(app).triage.listing.total == 10)
         assert decision(screen_of(app), "eel") == "fake"
         assert screen_of(app).triage.listing.reviewed() == 1
+
+
+@pytest.mark.asyncio
+async def test_of_several_scans_one_is_chosen_the_newest_first(journal) -> None:
+    with Journal(journal) as opened:
+        later = opened.record(PIPELINE, [Path("/elsewhere"), Path("/[b]third")], POINT)
+        for each in TEN[:3]:
+            later.add(each)
+        later.write()  # broke off
+    app = TriageApp(journal, None, reviewer="ann", replan=None)
+    try:
+        async with app.run_test(size=(100, 24)) as pilot:
+            await pilot.pause()
+            assert isinstance(app.screen, ChooseScreen)
+            seen = text_of(app)
+            first, second = seen.index("/elsewhere, /[b]third"), seen.index("/pictures")
+            assert first < second
+            assert "3 files, 2 suspect, 0 failed, 0 reviewed, broke off · fake" in seen
+            assert "10 files, 5 suspect, 1 failed, 0 reviewed · fake" in seen
+            assert "Esc quits" in seen
+            await pilot.press("down", "enter")
+            await until(pilot, lambda: screen_of(app).triage.listing.total == 10)
+            await pilot.press("f", "S")
+            assert "10 files, 5 suspect, 1 failed, 1 reviewed" in text_of(app)
+            await pilot.press("escape")
+            assert screen_of(app).triage.subject.scan_id == 1
+            await pilot.press("S", "enter")
+            await until(pilot, lambda: screen_of(app).triage.listing.total == 3)
+            assert len(app.screen_stack) == 2
+            await pilot.press("S", "down", "enter")
+            await until(pilot, lambda: screen_of(app).triage.subject.scan_id == 1)
+    finally:
+        app.leave()
+
+
+@pytest.mark.asyncio
+async def test_no_answer_to_which_scan_quits(journal) -> None:
+    with Journal(journal) as opened:
+        opened.record(PIPELINE, [Path("/elsewhere")], POINT).write()
+    app = TriageApp(journal, None, reviewer="ann", replan=None)
+    try:
+        async with app.run_test() as pilot:
+            await pilot.press("escape")
+            assert app._exit
+    finally:
+        app.leave()
 
 
 @pytest.mark.asyncio

@@ -11,14 +11,23 @@ import selectors
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tui_fakes import PIPELINE, POINT, TEN, MadeUpPlan, recorded, result
 
+from scanner.bundle import EMBEDDED, read_bundle
 from scanner.errors import ImgscanError, UsageError
-from scanner.journal import Journal
+from scanner.journal import Journal, pipeline_of
+from scanner.limits import Limits
+from scanner.options.journal import JournalOptions
+from scanner.options.recorded import recorded_walk
+from scanner.options.triage import TriageOptions
+from scanner.options.walk import WalkOptions
+from scanner.plan import Request
+from scanner.rules import WalkRules
 from scanner.text import counted, percent
 from scanner.tui import desktop, escape, transfer
 from scanner.tui.crash import CrashLog
@@ -26,10 +35,12 @@ from scanner.tui.filters import Filter, complete, parse
 from scanner.tui.plain import run_plain
 from scanner.tui.rows import FILE_COLUMNS, bar, size_text
 from scanner.tui.selection import Selection
+from scanner.tui.start import start
 from scanner.tui.table import Column, fit, widths
 from scanner.tui.transfer import TransferLog
 from scanner.tui.triage import Subject, Triage
 from scanner.types import ImageRef
+from scanner.verdict import OperatingPoint
 
 # Filter
 
@@ -376,6 +387,88 @@ def test_every_letter_of_the_plain_help_is_obeyed(tmp_path) -> None:
         assert said in text
     assert "Error: j needs the number" in text
     assert "none of these files was decided" in text
+
+
+def test_of_several_scans_the_plain_list_asks_for_one(tmp_path) -> None:
+    journal = recorded(tmp_path / "j.sqlite")
+    with Journal(journal) as opened:
+        other = opened.record(PIPELINE, [Path("/elsewhere")], POINT)
+        other.add(TEN[0])
+        other.finish()
+    lines = plain(journal, "7\n2\nq\n")
+    assert "/elsewhere 1 file, 1 suspect, 0 failed, 0 reviewed · fake" in lines[0]
+    assert lines.count("Type a scan's number, or Enter for 1, or q.") == 1
+    assert any("1 of 10: fake" in line for line in lines)
+    assert any("1 of 1: fake" in line for line in plain(journal, "\nq\n"))
+    assert not any("fake, conf" in line for line in plain(journal, "q\n"))
+
+
+@pytest.mark.parametrize(
+    "walk",
+    [
+        WalkOptions(),
+        WalkOptions(WalkRules(hidden=True, include=("*.png", 'it\'s "x"'), min_bytes=2048)),
+        WalkOptions(WalkRules(archives=True), newer_than="7d"),
+    ],
+)
+def test_a_scan_is_repeated_with_its_own_walk_options(walk) -> None:
+    again = recorded_walk(walk.selection)
+    moment = again.rules.newer_than_ns
+    assert (moment is None) == (walk.newer_than is None)
+    if moment is not None:
+        assert abs(time.time_ns() - 7 * 86_400 * 10**9 - moment) < 10**11
+        again = replace(again, rules=replace(again.rules, newer_than_ns=None))
+    assert again == walk
+    assert again.selection == walk.selection
+
+
+def test_a_list_of_files_is_read_again_where_it_was(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("list.txt").write_text("a.png\n")
+    selection = WalkOptions(files_from=Path("list.txt"), null=True).selection
+    again = recorded_walk(selection)
+    assert (again.files_from, again.null) == (tmp_path / "list.txt", True)
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(UsageError, match="start in it"):
+        recorded_walk(selection)
+
+
+@pytest.mark.parametrize(
+    "selection", ["WalkOptions(rules=print('x'))", "WalkOptions(nope=1)", "1 +", "__import__('os')"]
+)
+def test_options_that_are_not_known_are_refused_and_nothing_is_run(selection, capsys) -> None:
+    with pytest.raises(UsageError, match="not known to this version"):
+        recorded_walk(selection)
+    assert not capsys.readouterr().out
+    with pytest.raises(UsageError, match="through a pipe"):
+        recorded_walk(None)
+
+
+def test_going_on_with_an_earlier_scan_uses_what_it_was_started_with(tmp_path, monkeypatch) -> None:
+    """Of all that `--tui --journal` would hand to the app, what `R` plans."""
+    walk = WalkOptions(WalkRules(hidden=True, exclude=("thumbs/",)))
+    accurate = read_bundle(EMBEDDED["accurate"])
+    (tmp_path / "pictures").mkdir()
+    with Journal(tmp_path / "j.sqlite") as journal:
+        point = OperatingPoint("best_f1", 0.5)
+        journal.record(
+            pipeline_of(accurate), [tmp_path / "pictures"], point, walk.selection
+        ).finish()
+    plans = []
+
+    def stop(path: Path, plan: object, *, replan, **rest: object) -> None:
+        with Journal(path) as journal:
+            plans.append(replan(journal.scans()[0]))
+
+    monkeypatch.setattr("scanner.tui.plain.run_plain", stop)
+    request = Request((), WalkOptions(WalkRules(archives=True)), Limits(1))
+    start(request, TriageOptions(True, True), JournalOptions(tmp_path / "j.sqlite"), None)
+    (plan,) = plans
+    assert plan.request.walk == walk
+    assert plan.roots == (tmp_path / "pictures",)
+    assert plan.bundle.digest == accurate.digest
+    assert plan.point.name == "best_f1"
 
 
 def test_the_plain_list_follows_a_scan_and_escapes_names(tmp_path) -> None:

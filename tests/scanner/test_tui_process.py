@@ -39,8 +39,8 @@ class Terminal:
             stderr=child,
             start_new_session=True,
         )
-        os.close(child)
-        self.seen = b""
+        self.shell = child  # the terminal's end that a shell would read once this has ended
+        self.seen = self.answer = b""
 
     def until(self, text: str, seconds: float = 60.0) -> None:
         """Read until the terminal has been written this; answers where the cursor is, if asked."""
@@ -53,7 +53,7 @@ class Terminal:
                 except OSError:
                     more = b""
                 if b"\x1b[6n" in more:
-                    os.write(self._fd, b"\x1b[1;1R")
+                    os.write(self._fd, self.answer + b"\x1b[1;1R")
                 self.seen += more
 
     def press(self, keys: str) -> None:
@@ -62,6 +62,7 @@ class Terminal:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
+        os.close(self.shell)
         os.close(self._fd)
 
 
@@ -93,6 +94,31 @@ def test_decisions_outlive_a_kill_at_the_moment_they_are_on_the_screen(journal, 
         terminal.until("4 decided")
         terminal.press("q")
         assert terminal.process.wait(30) == 0
+    finally:
+        terminal.close()
+
+
+def test_after_quitting_no_answer_of_the_terminal_is_left_for_the_shell(journal, tmp_path) -> None:
+    """As over a slow line: what was asked at the start is answered when the screen has gone."""
+    import termios
+    import tty
+
+    terminal = Terminal("--tui", "--journal", str(journal), home=tmp_path)
+    try:
+        before = termios.tcgetattr(terminal.shell)
+        terminal.until("eel.png")
+        terminal.seen = b""
+        terminal.press("fq")
+        # The answers come in the order of the questions; `until` gives that to the last.
+        terminal.answer = b"\x1b[?2026;2$y\x1b_Gi=1;OK\x1b\\"
+        terminal.until("go on with: imgscan --tui --journal")
+        assert terminal.process.wait(30) == 0
+        assert b"decided on 1 picture: 1 fake" in terminal.seen
+        assert b"2026;2$y" not in terminal.seen  # nor echoed
+        assert b"\x1b[6n" in terminal.seen
+        assert termios.tcgetattr(terminal.shell)[3] == before[3]
+        tty.setcbreak(terminal.shell)
+        assert not select.select([terminal.shell], [], [], 0.1)[0]
     finally:
         terminal.close()
 

@@ -14,6 +14,7 @@ from scanner.errors import ImgscanError
 from scanner.journal import Journal, Pipeline
 from scanner.tui.app import TriageApp
 from scanner.tui.crash import CrashLog
+from scanner.tui.detail import DetailPanel
 from scanner.tui.screens.triage import TriageScreen
 from scanner.types import Failed, FileFacts, ImageRef, Verdict
 from scanner.verdict import OperatingPoint, judge
@@ -99,6 +100,8 @@ async def triage(
     reviewer: str = "ann",
     listed: int | None = 10,
     again: bool = False,
+    notifications: bool = False,
+    panel: Callable[[str], DetailPanel] | None = None,
 ) -> AsyncIterator[tuple[Pilot[None], TriageScreen]]:
     """The screen, when it lists as many files as told."""
 
@@ -107,9 +110,11 @@ async def triage(
             raise ImgscanError("the folder has gone; give another")
         return MadeUpPlan()
 
-    app = TriageApp(journal, plan, reviewer=reviewer, replan=replan, crash=CrashLog(journal.parent))
+    app = TriageApp(
+        journal, plan, reviewer=reviewer, replan=replan, panel=panel, crash=CrashLog(journal.parent)
+    )
     try:
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=notifications) as pilot:
             await pilot.pause()
             screen = screen_of(app)
             if listed is not None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from rich.text import Text
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
+
+from scanner.errors import ImgscanError, UsageError
+from scanner.text import printable
 
 _ESCAPE = Binding("escape", "dismiss(None)", "Cancel")
 
@@ -47,24 +52,62 @@ class ConfirmScreen(ModalScreen[bool | None]):
 
 
 class AskScreen(ModalScreen[str | None]):
-    """One line of text; None for none."""
+    """One line of text; None for none.
+
+    `check` raises ImgscanError for what cannot be taken: that is shown, and the text stays to be
+    mended. What it returns, if it is not "", is a question to be answered with yes before.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [_ESCAPE]
 
-    def __init__(self, title: str, value: str = "", hint: str = "") -> None:
+    def __init__(
+        self, title: str, value: str, hint: str, check: Callable[[str], str], *, enter: str
+    ) -> None:
         super().__init__()
         self._title, self._value, self._hint = title, value, hint
+        self._check, self._enter = check, enter
 
     def compose(self) -> ComposeResult:
         """The question and the line."""
         with Vertical(classes="dialog"):
             yield Label(Text(self._title), classes="title")
             yield Input(self._value, select_on_focus=False, id="answer")
-            yield Static(Text(self._hint or "Enter: go on · Esc: cancel"), classes="hint")
+            yield Static(id="problem", classes="problem")
+            yield Static(Text(self._hint), classes="hint")
+            yield Static(Text(f"Enter {self._enter} · Esc cancels"), classes="hint keys")
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """An empty line is no answer."""
-        self.dismiss(event.value.strip() or None)
+    def on_mount(self) -> None:
+        """Nothing is wrong yet."""
+        self._say("")
+
+    def _say(self, problem: str) -> None:
+        line = self.query_one("#problem", Static)
+        line.display = bool(problem)
+        line.update(Text(printable(problem)))
+
+    @on(Input.Changed)
+    def _mended(self) -> None:
+        self._say("")
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        text = event.value.strip()
+        try:
+            if not text:
+                raise UsageError("type a name, or press Esc")
+            question = self._check(text)
+        except ImgscanError as error:
+            self._say(str(error))
+            return
+        if not question:
+            self.dismiss(text)
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.dismiss(text)
+
+        self.app.push_screen(ConfirmScreen(question, "Replace"), answered)
 
 
 class NoteScreen(ModalScreen[tuple[str | None, tuple[str, ...]] | None]):
@@ -85,7 +128,7 @@ class NoteScreen(ModalScreen[tuple[str | None, tuple[str, ...]] | None]):
             yield Input(self._note or "", placeholder=keeps, select_on_focus=False, id="note")
             yield Label("Tags, separated by blanks")
             yield Input(" ".join(self._tags), select_on_focus=False, id="tags")
-            yield Static(Text("Enter: save · Tab: next line · Esc: cancel"), classes="hint")
+            yield Static(Text("Enter saves · Tab: next line · Esc cancels"), classes="hint")
 
     def on_input_submitted(self) -> None:
         """Enter, in either line."""

@@ -10,12 +10,13 @@ from pathlib import Path
 from textual import on, work
 from textual.message import Message
 
-from scanner.errors import ImgscanError
+from scanner.errors import ImgscanError, UsageError
 from scanner.report import check_format, open_report
 from scanner.text import counted, printable
 from scanner.tui.desktop import open_in_viewer, reveal
 from scanner.tui.items import Item
 from scanner.tui.manifest import write_manifest
+from scanner.tui.places import check_folder, check_new_file
 from scanner.tui.results import result_of
 from scanner.tui.screens.ask import AskScreen, ConfirmScreen
 from scanner.tui.screens.choose import ChooseScreen, TextScreen
@@ -101,7 +102,7 @@ class FilingScreen(DecidingScreen):
             f"Save {counted(count, 'listed file')} as a report",
             "imgscan-report.csv",
             "The extension names the format, as with --report",
-            lambda path: check_format(path),
+            _check_format,
             self._save_report,
         )
 
@@ -112,11 +113,17 @@ class FilingScreen(DecidingScreen):
             self.tell("There are no pictures to save decisions on", error=True)
             return
         common = Path(os.path.commonpath(folders))
+
+        def check(path: Path) -> None:
+            below = Path(os.path.realpath(path.absolute().parent))
+            if not any(Path(folder).is_relative_to(below) for folder in folders):
+                raise UsageError(f"a manifest has to lie above the pictures; put it into {common}")
+
         self._ask_path(
             "Save the decisions (real, fake) on what is listed as a manifest",
             str(common / "reviewed.csv"),
             "It has to lie above the pictures: trainer fit --data reviewed.csv",
-            lambda path: None,
+            check,
             self._save_manifest,
         )
 
@@ -131,27 +138,18 @@ class FilingScreen(DecidingScreen):
         # What is listed when it is asked for, whatever the scan adds meanwhile.
         seqs = [int(seq) for seq in self.triage.listing.order]
 
-        def answered(answer: str | None) -> None:
-            if answer is None:
-                return
+        def checked(answer: str) -> str:
             path = Path(answer).expanduser()
-            try:
-                check(path)
-            except ImgscanError as error:
-                self.tell(str(error).removeprefix("--report "), error=True)
-                return
-            if not os.path.lexists(path):
-                save(path, seqs)
-                return
+            check(path)
+            check_new_file(path)
+            there = os.path.lexists(path)
+            return f"{printable(str(path))} is there already. Replace it?" if there else ""
 
-            def answered_too(yes: bool | None) -> None:
-                if yes:
-                    save(path, seqs)
+        def answered(answer: str | None) -> None:
+            if answer is not None:
+                save(Path(answer).expanduser(), seqs)
 
-            question = f"{printable(str(path))} is there already. Replace it?"
-            self.app.push_screen(ConfirmScreen(question, "Replace"), answered_too)
-
-        self.app.push_screen(AskScreen(title, default, hint), answered)
+        self.app.push_screen(AskScreen(title, default, hint, checked, enter="saves"), answered)
 
     @work(thread=True, group="save")
     def _save_report(self, path: Path, seqs: list[int]) -> None:
@@ -211,8 +209,13 @@ class FilingScreen(DecidingScreen):
             screen = ConfirmScreen(question, kind.capitalize(), details)
             self.app.push_screen(screen, confirmed)
 
+        def checked(answer: str) -> str:
+            check_folder(Path(answer).expanduser().absolute())
+            return ""
+
         title = f"{kind.capitalize()} {count} to which folder?"
-        self.app.push_screen(AskScreen(title, hint="It is made if it is not there"), answered)
+        hint = "It is made if it is not there. What is to be done is shown before it is."
+        self.app.push_screen(AskScreen(title, "", hint, checked, enter="goes on"), answered)
 
     @work(thread=True, group="transfer", exclusive=True)
     def _transfer(self, seqs: list[int], folder: Path, kind: Kind) -> None:
@@ -268,3 +271,10 @@ class FilingScreen(DecidingScreen):
             return
         lines = [f"{printable(str(path))}: {printable(why)}" for path, why in failed]
         self.app.push_screen(TextScreen(f"{message.what}; {len(failed):,} were not", lines))
+
+
+def _check_format(path: Path) -> None:
+    try:
+        check_format(path)
+    except ImgscanError as error:
+        raise UsageError(str(error).removeprefix("--report ")) from None

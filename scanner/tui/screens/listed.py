@@ -33,6 +33,7 @@ from scanner.tui.triage import Added, Answer, Triage, ask, fetch, question
 # Typing goes on within this; the list follows when it pauses.
 _TYPING_SECONDS = 0.15
 _FLASH_SECONDS = 4.0
+_ERROR_SECONDS = 6.0
 _TAG = re.compile(r"(^|\s)(tag|t):\S+$", re.IGNORECASE)
 _NO_FILES = "There are no pictures in what was given."
 _NONE_PASS = "No file passes the filter; Esc clears it."
@@ -154,7 +155,7 @@ class ListScreen(Screen[None]):
     def tell(self, text: str, *, error: bool = False) -> None:
         """What is wrong is a toast; what went well is a line for a moment, which costs nothing."""
         if error:
-            self.notify(printable(text), severity="error", timeout=10, markup=False)
+            self.notify(printable(text), severity="error", timeout=_ERROR_SECONDS, markup=False)
             return
         self.flash = printable(text)
         self.draw_status()

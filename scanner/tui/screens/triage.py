@@ -30,7 +30,10 @@ _REST_SECONDS = 0.08
 
 
 class TriageScreen(FilingScreen):
-    """What a person works on. `again` begins a new scan of the same and shows that."""
+    """What a person works on.
+
+    `again` begins a new scan of the same and shows that, `choose_scan` asks for another.
+    """
 
     class ScanNews(Message):
         """How far the scan is."""
@@ -48,9 +51,11 @@ class TriageScreen(FilingScreen):
         again: Callable[[], None] | None,
         note: str = "",
         panel: DetailPanel | None = None,
+        choose_scan: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(triage, reader)
         self._panel = panel
+        self.choose_scan = choose_scan
         self._resting_timer: Timer | None = None
         self.transfers = transfers
         self.scan_run = run
@@ -146,6 +151,13 @@ class TriageScreen(FilingScreen):
             except ImgscanError as error:
                 self.tell(str(error), error=True)
 
+    def action_scans(self) -> None:
+        """Another scan of the journal."""
+        if self.running:
+            self.tell("A scan is running; X cancels it")
+        else:
+            self.choose_scan()
+
     # --- the rest
 
     def action_help(self) -> None:
@@ -166,6 +178,7 @@ class TriageScreen(FilingScreen):
         wide = self.size.width >= WIDE
         self.query_one("#body").set_class(not wide, "-narrow")
         self._panel.display = wide if self._panel_wanted is None else self._panel_wanted
+        self.set_class(not wide and self._panel.display, "-panel-below")
         self.show_item()
 
     def on_resize(self, event: Resize) -> None:
