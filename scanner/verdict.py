@@ -43,6 +43,12 @@ class OperatingPoint:
     unsure: tuple[float, float] | None = None
 
 
+def bounds(point: OperatingPoint) -> tuple[float, float]:
+    """P(fake) below which the verdict is real, and from which on it is fake."""
+    low, high = point.unsure or (point.threshold, point.threshold)
+    return min(point.threshold, low), max(point.threshold, high)
+
+
 def probabilities(logits: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
     """Calibrated P(fake) in [0, 1] of logits, any shape (Guo et al., 2017)."""
     # exp of a large positive number overflows; of a large negative one it does not.

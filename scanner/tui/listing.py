@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanner.tui.filters import Filter
-from scanner.verdict import OperatingPoint
+from scanner.verdict import OperatingPoint, bounds
 
 SortKey = Literal["p", "verdict", "name", "folder", "size", "review", "scan", "doubt"]
 
@@ -56,10 +56,7 @@ class Listing:
 
     def __init__(self, point: OperatingPoint) -> None:
         self._threshold = point.threshold
-        low, high = point.unsure or (point.threshold, point.threshold)
-        # As scanner.verdict.verdict_of() cuts.
-        self._fake_from = max(point.threshold, high)
-        self._real_below = min(point.threshold, low)
+        self._real_below, self._fake_from = bounds(point)
         self.filter = Filter()
         self.sort: SortKey = "p"
         self.descending = True
@@ -304,6 +301,13 @@ class Listing:
         """How many of these files have a review, and one of another rank."""
         reviews = self._review[np.array(seqs, np.int64)]
         return int(np.count_nonzero((reviews > 0) & (reviews != rank)))
+
+    def verdicts(self) -> tuple[int, int, int]:
+        """Files that are fake, unsure, and without a score, shown or not."""
+        fake = int(np.count_nonzero(self._p >= self._fake_from))
+        real = int(np.count_nonzero(self._p < self._real_below))
+        failed = int(np.count_nonzero(np.isnan(self._p)))
+        return fake, self.total - fake - real - failed, failed
 
     def reviewed(self) -> int:
         """Files with a review, shown or not."""

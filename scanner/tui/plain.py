@@ -22,9 +22,10 @@ from scanner.tui.past import in_words, reviewed_in
 from scanner.tui.results import listed_scans, result_of
 from scanner.tui.rows import name_of, size_text
 from scanner.tui.scanning import RUNNING, ScanPlan, ScanRun
-from scanner.tui.status import scan_text
+from scanner.tui.status import found_text, scan_text
 from scanner.tui.transfer import TransferLog
 from scanner.tui.triage import Subject, Triage, read_items
+from scanner.verdict import bounds
 
 _PAGE = 10
 # How long the first prompt waits for the first results.
@@ -188,7 +189,9 @@ class PlainTriage:
         self.say(f"Path: {item.ref.name}")
         self.say(f"Says: {_verdict(item)}")
         score = "" if item.p_fake is None else f"P(fake) {percent(item.p_fake)}; "
-        self.say(f"{score}fake from {percent(item.threshold)} ({item.operating_point})")
+        low, high = bounds(self.triage.subject.point)
+        unsure = f", unsure from {percent(low)}" if low < high else ""
+        self.say(f"{score}fake from {percent(high)}{unsure} ({item.operating_point})")
         self.say(f"Size: {size_text(facts.bytes)}, {facts.width} by {facts.height} pixels")
         self.say(f"Format: {facts.format or 'unknown'}; notes: {', '.join(facts.notes) or 'none'}")
         self.say(f"SHA-256: {facts.sha256 or 'never read'}")
@@ -197,7 +200,8 @@ class PlainTriage:
 
     def _scan(self) -> None:
         text = scan_text(None if self._run is None else self._run.progress, 60)
-        self.say(text or "No scan is running.")
+        found = found_text(*self.triage.listing.verdicts())
+        self.say(text or f"No scan is running. Listed: {found}.")
         if self._run is not None and self._run.progress.problem:
             self.say(self._run.progress.problem)
 

@@ -69,6 +69,7 @@ class Progress:
     state: State = "starting"
     scanned: int = 0
     suspects: int = 0
+    unsure: int = 0
     failed: int = 0
     known: int = 0
     listed: int = 0
@@ -201,6 +202,7 @@ class ScanRun:
             scanned=before.scanned + 1,
             failed=before.failed + isinstance(result, Failed),
             suspects=before.suspects + (isinstance(result, Verdict) and result.verdict == "fake"),
+            unsure=before.unsure + (isinstance(result, Verdict) and result.verdict == "unsure"),
         )
         now = time.monotonic()
         waiting = self._progress.scanned - self._recorder.files

@@ -11,16 +11,16 @@ def scan_text(progress: Progress | None, width: int) -> str:
     if progress is None:
         return ""
     files = f"{progress.scanned:,}" + (f"/{progress.total:,}" if progress.total else "")
-    failed = f"{progress.failed:,} failed"
+    found = found_text(progress.suspects, progress.unsure, progress.failed)
     match progress.state:
         case "starting":
             return "Loading the model…"
         case "broken":
             return f"Broke off after {progress.scanned:,} · R goes on"
         case "cancelled":
-            return f"Cancelled after {progress.scanned:,} · {failed} · R goes on"
+            return f"Cancelled after {progress.scanned:,} · {found} · R goes on"
         case "finished":
-            return f"Scanned {progress.scanned:,} in {duration(progress.seconds)} · {failed}"
+            return f"Scanned {progress.scanned:,} in {duration(progress.seconds)} · {found}"
     parts = [f"{'Paused' if progress.state == 'paused' else 'Scanning'} {files}"]
     if progress.total:
         share = min(1.0, progress.scanned / progress.total)
@@ -29,10 +29,16 @@ def scan_text(progress: Progress | None, width: int) -> str:
     left = progress.seconds_left
     if left is not None and progress.state == "scanning":
         parts.append(f"{duration(left)} left")
-    parts += [f"{progress.suspects:,} suspect", failed]
+    parts.append(found)
     if progress.known:
         parts.append(f"{progress.known:,} known before")
     return " · ".join(parts)
+
+
+def found_text(suspects: int, unsure: int, failed: int) -> str:
+    """How many files are what; `unsure` only where a model is that."""
+    parts = [f"{suspects:,} suspect", f"{unsure:,} unsure" if unsure else "", f"{failed:,} failed"]
+    return " · ".join(filter(None, parts))
 
 
 def duration(seconds: float) -> str:

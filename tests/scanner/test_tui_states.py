@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from textual.color import Color
+from textual.filter import DimFilter
 from tui_fakes import TEN, MadeUpPlan, names, recorded, result, screen_of, text_of, toasts, until
 from tui_fakes import triage as opened
 
@@ -14,6 +16,7 @@ from scanner.errors import ImgscanError
 from scanner.tui.app import TriageApp, run_app
 from scanner.tui.crash import CrashLog
 from scanner.types import Failed
+from scanner.verdict import OperatingPoint, judge
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 SCREENS = Path(__file__).parent / "tui_screens"
@@ -88,6 +91,26 @@ async def test_an_empty_folder_says_that_there_are_no_pictures(tmp_path) -> None
         await pilot.press(*"frusnNdvogcCMLwl", "space", "ctrl+a", "enter", "ctrl+z", "g", "f", "g")
         await pilot.press("e", "down", "1", "3", "end")
         assert pilot.app.is_running
+
+
+@pytest.mark.asyncio
+async def test_unsure_is_listed_filtered_and_counted_as_the_verdict_that_it_is(tmp_path) -> None:
+    band = OperatingPoint("youden", 0.6, (0.55, 0.72))
+    given = [
+        each if isinstance(each, Failed) else judge(each.ref, each.facts, each.p_fake, band)
+        for each in TEN
+    ]
+    plan = MadeUpPlan(given, point=band)
+    async with opened(tmp_path / "j.sqlite", plan, size=(120, 24)) as (pilot, screen):
+        shown = text_of(pilot.app)
+        assert "fake from P(fake) 72.00%, unsure from 55.00% (youden)" in shown
+        assert "3 suspect · 3 unsure · 1 failed" in shown
+        assert "70.00% unsure" in shown
+        await pilot.press("slash", *"verdict:unsure", "enter")
+        await until(pilot, lambda: names(screen) == ["jay", "cat", "fox"])
+    journal = tmp_path / "j.sqlite"
+    async with opened(journal, size=(120, 24)) as (pilot, _):
+        assert "Earlier scan · 3 suspect · 3 unsure · 1 failed" in text_of(pilot.app)
 
 
 @pytest.mark.asyncio
@@ -169,6 +192,33 @@ async def test_the_main_screens_look_as_they_did(tmp_path, size) -> None:
             path.parent.mkdir(exist_ok=True)
             path.write_text(kept, encoding="utf-8")
         assert kept == path.read_text(encoding="utf-8"), name
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("theme", ["textual-dark", "textual-light"])
+async def test_all_that_is_written_stands_out_from_what_it_is_written_on(tmp_path, theme) -> None:
+    """By the contrast of WCAG 2: 3 is what large text and signs need at least."""
+
+    def light(colour: Color) -> float:
+        parts = [
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour.normalized
+        ]
+        return 0.05 + 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    async with opened(recorded(tmp_path / "j.sqlite"), size=(120, 20)) as (pilot, _):
+        pilot.app.theme = theme
+        await pilot.press("f", "space")
+        await pilot.pause(0.2)
+        seen = 0
+        for strip in pilot.app.screen._compositor.render_strips()[2:]:
+            for text, style, _ in strip.apply_filter(DimFilter(), Color(0, 0, 0)):
+                if text.strip() and style is not None and style.color and style.bgcolor:
+                    ends = sorted(
+                        light(Color.from_rich_color(each)) for each in (style.color, style.bgcolor)
+                    )
+                    assert ends[1] / ends[0] >= 3, (text, style)
+                    seen += 1
+        assert seen > 50
 
 
 @pytest.mark.asyncio

@@ -29,6 +29,7 @@ from scanner.tui.rows import FILE_COLUMNS, GROUP_COLUMNS, file_cells, group_cell
 from scanner.tui.selection import Selection
 from scanner.tui.table import VirtualTable
 from scanner.tui.triage import Added, Answer, Triage, ask, fetch, question
+from scanner.verdict import bounds
 
 # Typing goes on within this; the list follows when it pauses.
 _TYPING_SECONDS = 0.15
@@ -125,9 +126,11 @@ class ListScreen(Screen[None]):
         """Begin with what the journal has."""
         subject = self.triage.subject
         where = printable(str(self.triage.journal.path))
-        point = f"fake from P(fake) {percent(subject.point.threshold)} ({subject.point.name})"
+        low, high = bounds(subject.point)
+        unsure = f", unsure from {percent(low)}" if low < high else ""
+        point = f"fake from P(fake) {percent(high)}{unsure} ({subject.point.name})"
         self.query_one("#top", Static).update(
-            Text(f"imgscan  {where}  {point}  {printable(subject.model)}", overflow="ellipsis")
+            Text(f"imgscan  {point}  {printable(subject.model)}  {where}", overflow="ellipsis")
         )
         self.groups_table.display = False
         # A key that was typed ahead is meant for where the keys before it have led.

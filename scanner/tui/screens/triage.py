@@ -18,7 +18,7 @@ from scanner.tui.scanning import RUNNING, Progress, ScanRun
 from scanner.tui.screens.ask import ConfirmScreen
 from scanner.tui.screens.filing import FilingScreen
 from scanner.tui.screens.help import HelpScreen
-from scanner.tui.status import scan_text
+from scanner.tui.status import found_text, scan_text
 from scanner.tui.table import VirtualTable
 from scanner.tui.transfer import TransferLog
 from scanner.tui.triage import Triage
@@ -106,7 +106,8 @@ class TriageScreen(FilingScreen):
         self.query_one("#scan", Static).update(line, layout=False)
 
     def _resting(self) -> str:
-        return "Earlier scan" + (" · R scans again" if self._again is not None else "")
+        found = found_text(*self.triage.listing.verdicts())
+        return f"Earlier scan · {found}" + (" · R scans again" if self._again is not None else "")
 
     @property
     def running(self) -> bool:
