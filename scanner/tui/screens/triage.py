@@ -80,6 +80,11 @@ class TriageScreen(FilingScreen):
             return "The first results are on their way…"
         return super().empty_text()
 
+    def redraw(self, *, keep: bool = False) -> None:
+        """The list anew, and the line that counts what is in it."""
+        super().redraw(keep=keep)
+        self.draw_status()
+
     # --- the scan
 
     @on(ScanNews)
