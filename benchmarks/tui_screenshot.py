@@ -32,7 +32,7 @@ async def take(journal: Path) -> str:
         journal,
         plan,
         reviewer="ann",
-        panel=lambda: DetailPanel(
+        panel=lambda digest: DetailPanel(
             plan.bundle, lambda: Detector(plan.bundle, "cpu"), id="panel", mode="blocks"
         ),
     )

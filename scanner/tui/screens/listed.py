@@ -235,7 +235,7 @@ class ListScreen(Screen[None]):
         """What stands where there is no file at all."""
         return _NO_FILES
 
-    _bar_cells = 0
+    _bar_cells = 0  # of the longest line of counts so far
     _drawn = -1  # the list's version that is on the screen
     _under: int | None = None  # the `seq` under the cursor
 
@@ -263,10 +263,11 @@ class ListScreen(Screen[None]):
         self._draw_bar(" · ".join(parts))
 
     def _draw_bar(self, text: str) -> None:
-        """Beside the filter; laid out anew only where it has another length."""
-        line = Text(text, overflow="ellipsis", no_wrap=True)
-        self.query_one("#counts", Static).update(line, layout=len(text) != self._bar_cells)
-        self._bar_cells = len(text)
+        """Beside the filter. Only a longer line has the screen laid out anew, which takes long."""
+        longer = len(text) > self._bar_cells
+        self._bar_cells = max(self._bar_cells, len(text))
+        line = Text(text.rjust(self._bar_cells), overflow="ellipsis", no_wrap=True)
+        self.query_one("#counts", Static).update(line, layout=longer)
 
     def _file_row(self, place: int) -> Any:
         item = self.triage.item(place)
@@ -315,6 +316,7 @@ class ListScreen(Screen[None]):
         except ImgscanError as error:
             bar.add_class("-wrong")
             self._draw_bar(str(error))
+            self._bar_cells = 0  # the counts need less
             return str(error)
         bar.remove_class("-wrong")
         self._wanted = wanted

@@ -26,7 +26,7 @@ from scanner.tui.triage import Triage
 # From this width on the picture's panel stands beside the list.
 WIDE = 110
 # The panel follows a cursor that has rested for this long.
-_REST_SECONDS = 0.08
+_REST_SECONDS = 0.12
 
 
 class TriageScreen(FilingScreen):
@@ -195,6 +195,9 @@ class TriageScreen(FilingScreen):
     def show_item(self) -> None:
         """Show in the panel what is under the cursor, when the cursor has come to rest."""
         if self._panel is None or not self._panel.display:
+            return
+        if self.grouped:  # there is nothing to wait for
+            self._show_in_panel()
             return
         # While a key is held down, the list alone is drawn: the panel costs more than it.
         if self._resting_timer is not None:
