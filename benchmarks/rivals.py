@@ -51,6 +51,21 @@ def data_loader(paths: Sequence[Path], bundle: Bundle, cores: int) -> float:
     return len(paths) / (time.perf_counter() - start)
 
 
+def torch_loader(paths: Sequence[Path], bundle: Bundle, cores: int) -> float:
+    """The same loop in PyTorch alone: the encoder that the embedded model was made from, in eager
+    mode (its weights are random here, which costs the same)."""
+    from trainer.encoders import EfficientNetLite0Encoder
+
+    torch.set_num_threads(cores)
+    encoder = EfficientNetLite0Encoder("none").eval()
+    start = time.perf_counter()
+    loader = DataLoader(_Pictures(paths, bundle.spec), batch_size=16, num_workers=cores)
+    with torch.inference_mode():
+        for batch in loader:
+            encoder(batch)
+    return len(paths) / (time.perf_counter() - start)
+
+
 def transformers_pipeline(paths: Sequence[Path], cores: int) -> float:
     """Files per second of `transformers`' image-classification pipeline over a ViT-S/16 of
     random weights, one file at a time, as its documentation shows it."""

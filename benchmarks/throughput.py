@@ -105,11 +105,13 @@ def bound(folder: Path, bundle: Bundle, rounds: int) -> float:
 
 def rivals(folder: Path, bundle: Bundle, ours: float, count: int) -> None:
     """The usual ways over the same files."""
-    from benchmarks.rivals import data_loader, transformers_pipeline
+    from benchmarks.rivals import data_loader, torch_loader, transformers_pipeline
 
     paths = sorted(folder.iterdir())[:count]
+    plain = max(torch_loader(paths, bundle, CORES) for _ in range(2))
+    row("DataLoader loop, PyTorch encoder", f"{plain:.1f} files/s: {ours / plain:.2f} times", "")
     loader = max(data_loader(paths, bundle, CORES) for _ in range(2))
-    row("DataLoader loop, same encoder", f"{loader:.1f} files/s: {ours / loader:.2f} times", "")
+    row("DataLoader loop, our graph", f"{loader:.1f} files/s: {ours / loader:.2f} times", "")
     pipeline = transformers_pipeline(paths, CORES)
     times = f"{pipeline:.1f} files/s: {ours / pipeline:.2f} times"
     row("transformers pipeline, ViT-S/16", times, "3 times")

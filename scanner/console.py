@@ -136,7 +136,7 @@ def show_summary(
     if tally.unsure:
         rows.append(("Unsure", f"{tally.unsure:,}: the model withholds its verdict; look yourself"))
     if known:
-        rows.append(("Known", f"{known:,} of {tally.scanned:,} known from earlier scans"))
+        rows.append(("Known", f"{known:,} of {tally.scanned:,} unchanged since an earlier scan"))
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.reasons.most_common())
     rows.append(("Failed", f"{tally.failed:,}" + (f" ({reasons})" if reasons else "")))
     for failed in tally.first_failed:

@@ -31,8 +31,8 @@ def find_listed(
 ) -> Iterator[ImageRef | Failed]:
     """One `ImageRef` or `Failed` for each name in the file `source`, "-" being standard input.
 
-    Names end in a line feed, with `null` in a NUL; empty ones are passed over. They are taken
-    as they are, relative to the working directory, each for itself: a file listed twice comes
+    Names end in a line feed (or both marks of Windows), with `null` in a NUL; empty ones are
+    passed over. They are taken as they are, relative to the working directory, each for itself: a file listed twice comes
     twice. A folder is a `Failed`. Of the rules only those on patterns, size and time apply, and
     `counts` has what they leave out. The list is read as it is needed, never whole.
 
@@ -48,7 +48,7 @@ def find_listed(
         raise UsageError(f"--files-from {source}: {error.strerror}") from None
     except AttributeError:  # sys.stdin is None: closed by whoever started this
         raise UsageError("--files-from -: there is no standard input") from None
-    return _listed(opened, source, b"\0" if null else b"\n", walker)
+    return _listed(opened, source, walker, null=null)
 
 
 def _stdin() -> BinaryIO:
@@ -57,11 +57,16 @@ def _stdin() -> BinaryIO:
 
 
 def _listed(
-    opened: BinaryIO | nullcontext[BinaryIO], source: Path, end: bytes, walker: Walker
+    opened: BinaryIO | nullcontext[BinaryIO], source: Path, walker: Walker, *, null: bool
 ) -> Iterator[ImageRef | Failed]:
     with opened as stream:
-        for name in _names(stream, source, end):
+        for name in _names(stream, source, b"\0" if null else b"\n"):
             path = Path(os.fsdecode(name[:_MAX_NAME_BYTES]))
+            if not null and name.endswith(b"\r") and not os.path.lexists(path):
+                # A list written on Windows; a name may end so elsewhere, and then exists.
+                if name == b"\r":
+                    continue
+                path = Path(os.fsdecode(name[:-1][:_MAX_NAME_BYTES]))
             root = look_up(path)
             if isinstance(root, Failed):
                 yield root

@@ -50,6 +50,14 @@ def test_names_are_relative_to_the_working_directory_and_taken_as_they_are(
     assert [os.fsencode(ref.path) for ref in listed(Path("list"))] == names  # type: ignore[union-attr]
 
 
+def test_a_list_from_windows_ends_its_lines_in_two_marks(tmp_path: Path) -> None:
+    a, b = (save_grey(tmp_path / name, 0).path for name in ("a.png", "b.png"))
+    (tmp_path / "list").write_bytes(
+        b"\r\n".join(os.fsencode(name) for name in (a, b)) + b"\r\n\r\n"
+    )
+    assert listed(tmp_path / "list") == [ImageRef(a), ImageRef(b)]
+
+
 def test_names_with_line_feeds_are_separated_by_nuls(tmp_path: Path) -> None:
     name = tmp_path / "a\nb.png"
     name.write_bytes(b"x")

@@ -69,7 +69,7 @@ def test_an_unchanged_folder_is_reported_again_without_reading_its_files(
     assert "from earlier scans" not in capsys.readouterr().out
     no_files_are_read()
     assert scan() == first
-    assert "5 of 5 known from earlier scans" in capsys.readouterr().out
+    assert "5 of 5 unchanged since an earlier scan" in capsys.readouterr().out
 
 
 def test_a_changed_threshold_is_applied_without_inference(scan, no_files_are_read) -> None:
