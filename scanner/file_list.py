@@ -31,10 +31,11 @@ def find_listed(
 ) -> Iterator[ImageRef | Failed]:
     """One `ImageRef` or `Failed` for each name in the file `source`, "-" being standard input.
 
-    Names end in a line feed (or both marks of Windows), with `null` in a NUL; empty ones are
-    passed over. They are taken as they are, relative to the working directory, each for itself: a file listed twice comes
-    twice. A folder is a `Failed`. Of the rules only those on patterns, size and time apply, and
-    `counts` has what they leave out. The list is read as it is needed, never whole.
+    Names end in a line feed (or in both marks of Windows), with `null` in a NUL; empty ones are
+    passed over. They are taken as they are, relative to the working directory, each for itself:
+    a file listed twice comes twice. A folder is a `Failed`. Of the rules only those on patterns,
+    size and time apply, and `counts` has what they leave out. The list is read as it is needed,
+    never whole.
 
     Raises UsageError, before anything is read, if the list cannot be opened or a pattern is
     none, and ImgscanError if reading the list fails midway.

@@ -91,7 +91,7 @@ def test_rescan_reads_what_is_known_and_no_journal_knows_nothing(scan, capsys) -
         assert scan(option) == first
         assert "from earlier scans" not in capsys.readouterr().out
     scan()
-    assert "5 of 5 known" in capsys.readouterr().out
+    assert "5 of 5 unchanged" in capsys.readouterr().out
 
 
 def test_moved_pictures_are_known_by_their_content(scan, pictures, tmp_path, monkeypatch) -> None:
