@@ -111,10 +111,12 @@ def _left_out_points(
     lines.append("")
     for tier, content in measured.items():
         sure = content["unsure"]
-        lines.append(
-            f"- {tier}: {sure['coverage']:.1%} of the pictures get a verdict that is not `unsure`, "
-            f"of balanced accuracy {sure['balanced_accuracy_outside']:.3f} at Youden's threshold"
+        line = (
+            f"- {tier}: {sure['coverage']:.1%} of the pictures get a verdict that is not `unsure`"
         )
+        if (outside := sure["balanced_accuracy_outside"]) is not None:
+            line += f", of balanced accuracy {outside:.3f} at Youden's threshold"
+        lines.append(line)
     return [*lines, ""]
 
 

@@ -34,6 +34,8 @@ def digest(raw: Any, origin: str) -> dict[str, Any]:
             for row in raw["left_out"]
         ]
         kept = {"kind": "benchmark", "summary": raw["summary"], "families": families}
+        if "limit" in raw:  # what it takes to run it again
+            kept |= {"merged": raw["families"], "limit": raw["limit"]}
         if "calibrated_on_left_out" in raw:
             kept["calibrated_on_left_out"] = raw["calibrated_on_left_out"]
         return kept

@@ -140,6 +140,7 @@ def benchmark(
         "preset": config.preset,
         "config": config.to_dict(),
         "families": {s: f for s, f in sorted(family.items()) if s != f},
+        "limit": limit,
         "in_domain": in_domain,
         "left_out": [asdict(row) for row in rows],
         "summary": summary(rows, seed=config.seed),

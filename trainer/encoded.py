@@ -160,6 +160,8 @@ class EncodedPictures:
             self.model.spec.to_dict(), self.model.reconstruction_size,
             self.config.augment, self.config.seed,
             [_state(sample) for sample in self.samples],
+            # Of the same weights, other blocks are other features.
+            *([self.config.encoder_taps] if self.config.encoder_taps else []),
         ]  # fmt: skip
         digest.update(json.dumps(settings).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:16]

@@ -103,7 +103,8 @@ def cross_fitted(scores: Sequence[FamilyScores]) -> dict[str, Any]:
 
     For each tier: at each point the share of generators' pictures called fake and of real
     sources' called real (means over families) and their balanced accuracy; ECE of P(fake);
-    and with the band of `unsure` the coverage, and the balanced accuracy outside it.
+    and with the band of `unsure` the coverage, and the balanced accuracy outside it (None if
+    all of one class is unsure).
     """
     families = sorted({s.family for s in scores})
     without = {f: fit_left_out([s for s in scores if s.family != f]) for f in families}
@@ -140,7 +141,7 @@ def _rates(rows: Sequence[FamilyScores], called_fake: Sequence[float]) -> dict[s
 
 def _outside_band(
     rows: Sequence[FamilyScores], p: Sequence[Array], fits: Sequence[LeftOutCalibration]
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     sure_shares, right_shares, fakes = [], [], []
     for row, values, fit in zip(rows, p, fits, strict=True):
         sure = np.ones(len(values), bool)
@@ -153,11 +154,14 @@ def _outside_band(
         right_shares.append(float(right[sure].mean()) if sure.any() else np.nan)
         fakes.append(row.fake)
     fake, right_share = np.array(fakes), np.array(right_shares)
-    both = [float(np.nanmean(right_share[fake])), float(np.nanmean(right_share[~fake]))]
+    of_class = [right_share[fake], right_share[~fake]]
+    judged = not any(np.isnan(shares).all() for shares in of_class)
     coverage = np.array(sure_shares)
     return {
         "coverage": float((coverage[fake].mean() + coverage[~fake].mean()) / 2),
-        "balanced_accuracy_outside": sum(both) / 2,
+        "balanced_accuracy_outside": (
+            sum(float(np.nanmean(shares)) for shares in of_class) / 2 if judged else None
+        ),
     }
 
 

@@ -13,6 +13,8 @@ from scanner.errors import UsageError
 from trainer import clip
 from trainer.clip import ClipVitB16Encoder, clip_state, dequantised, packaged_file
 from trainer.config import load_config
+from trainer.encoded import EncodedPictures
+from trainer.models import AutoencoderClassifier
 
 
 def _has_package() -> bool:
@@ -137,3 +139,13 @@ def test_the_tower_loads_and_cuts_do_not_change_what_stays() -> None:
 
     with torch.inference_mode():
         assert torch.equal(short(x).features, long(x).features[:, : short.feature_count])
+
+
+def test_other_taps_of_the_same_blocks_have_a_cache_of_their_own(tmp_path: Path) -> None:
+    folders = set()
+    for taps in [(2,), (1, 2)]:
+        config = load_config("accurate", {"encoder_taps": taps, "encoder_weights": "none"})
+        torch.manual_seed(0)
+        model = AutoencoderClassifier(config)
+        folders.add(EncodedPictures(tmp_path, model, [], config, torch.device("cpu")).folder)
+    assert len(folders) == 2

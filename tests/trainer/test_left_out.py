@@ -93,6 +93,14 @@ def test_figures_are_means_over_families():
     assert 0.5 < measured["unsure"]["coverage"] < 1
 
 
+def test_where_all_of_a_class_is_unsure_nothing_is_said_of_the_rest():
+    torn = [FamilyScores(name, fake, "clean", (-0.1, 0.0, 0.1) * 20)
+            for name, fake in (("a", True), ("b", True), ("c", False), ("d", False))]  # fmt: skip
+    assert cross_fitted(torn)["clean"]["unsure"] == {
+        "coverage": 0.0, "balanced_accuracy_outside": None
+    }  # fmt: skip
+
+
 def test_tiers_of_a_family_share_its_weight():
     alone = fit_left_out(FAMILIES)
     twice = fit_left_out([*FAMILIES, *(

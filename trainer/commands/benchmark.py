@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,20 @@ from trainer.options import Machine, machine_options, path_type
 
 if TYPE_CHECKING:
     from trainer.benchmark import LeftOut
+    from trainer.stated import Stated
 
 
 @click.command()
 @click.option("--data", type=path_type, required=True, help="Class folders, or a CSV manifest.")
-@click.option("--preset", default="default", help="A preset's name, or a .toml file.")
+@click.option("--preset", help="A preset's name, or a .toml file; default if no --model is given.")
+@click.option(
+    "--model",
+    type=path_type,
+    help="Run again what an embedded model (fast, accurate) or a bundle states of itself.",
+)
 @click.option("--out", type=path_type, required=True, help="JSON file to write.")
 @click.option("--cache", type=path_type, required=True, help="Folder for the encoder's answers.")
-@click.option("--holdout", default="test", help="Split for the figures on known sources.")
+@click.option("--holdout", help="Split for the figures on known sources; test by default.")
 @click.option(
     "--family",
     "families",
@@ -29,21 +36,22 @@ if TYPE_CHECKING:
     metavar="NAME=SOURCE,SOURCE...",
     help="Sources that are left out together.",
 )
-@click.option("--limit", type=click.IntRange(1), default=200, help="Pictures scored of a family.")
-@click.option("--seed", type=click.IntRange(0), default=0)
+@click.option("--limit", type=click.IntRange(1), help="Pictures scored of a family; 200.")
+@click.option("--seed", type=click.IntRange(0), help="0 by default.")
 @click.option("--workers", type=click.IntRange(0), help="Processes that load pictures.")
 @machine_options
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting.")
 def benchmark(
     machine: Machine,
     data: Path,
-    preset: str,
+    preset: str | None,
+    model: Path | None,
     out: Path,
     cache: Path,
-    holdout: str,
+    holdout: str | None,
     families: tuple[str, ...],
-    limit: int,
-    seed: int,
+    limit: int | None,
+    seed: int | None,
     workers: int | None,
     settings: tuple[str, ...],
 ) -> None:
@@ -52,15 +60,37 @@ def benchmark(
     \b
     trainer benchmark --data pictures --preset default --holdout val \\
         --cache encoded --out benchmark.json --family sd=sd15,mixed-diffusion
+    trainer benchmark --data pictures --model accurate --cache encoded --out again.json
+
+    With --model everything else is as the bundle states it, and its figures are printed beside
+    those measured.
     """
     from trainer.cli import parse_settings
     from trainer.config import load_config
 
-    overrides = {"holdout": holdout, "seed": seed, **parse_settings(settings)}
-    if workers is not None:
-        overrides["workers"] = workers
-    config = load_config(preset, overrides)
-    merged = _parse_families(families)
+    stated: Stated | None = None
+    if model is not None:
+        others = {
+            "--preset": preset, "--holdout": holdout, "--family": families, "--limit": limit,
+            "--seed": seed, "--set": settings,
+        }  # fmt: skip
+        for option, value in others.items():
+            if value not in (None, ()):
+                raise UsageError(f"{option}: with --model the bundle says it; give one of the two")
+        from scanner.bundle import bundle_path, read_bundle
+        from trainer.stated import stated_by
+
+        stated = stated_by(read_bundle(bundle_path(model)))
+        merged, limit = stated.merged, stated.limit
+        config = stated.config
+        if workers is not None:
+            config = replace(config, workers=workers)
+    else:
+        overrides = {"holdout": holdout or "test", "seed": seed or 0, **parse_settings(settings)}
+        if workers is not None:
+            overrides["workers"] = workers
+        config = load_config(preset or "default", overrides)
+        merged, limit = _parse_families(families), limit or 200
     from trainer.benchmark import benchmark as run
     from trainer.data import load_samples
 
@@ -79,6 +109,10 @@ def benchmark(
         ),
     )
     click.echo(table(result))
+    if stated is not None:
+        from trainer.stated import compared
+
+        click.echo(f"\n{compared(stated.summary, result['summary'])}\n")
     click.echo(f"figures in {out}")
 
 

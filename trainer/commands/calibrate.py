@@ -56,8 +56,10 @@ def table(measured: Mapping[str, Any]) -> str:
                 f"{rates['worst_source_called_real'] * 100:.1f} | {content['ece']:.3f} |"
             )
         unsure = content["unsure"]
+        outside = unsure["balanced_accuracy_outside"]
         lines.append(
-            f"| {tier} | youden, outside unsure | {unsure['balanced_accuracy_outside'] * 100:.1f} |"
+            f"| {tier} | youden, outside unsure | "
+            f"{'none judged' if outside is None else f'{outside * 100:.1f}'} |"
             f" covers {unsure['coverage'] * 100:.1f} % | | | |"
         )
     return "\n".join(lines)
