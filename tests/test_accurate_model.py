@@ -17,18 +17,18 @@ SAMPLES = Path(__file__).parents[1] / "sample_images"
 
 # P(fake) as exported; held to 0.01, for decoders and processors differ by roundings.
 GOLDEN = {
-    "fake/flux2-diner.webp": 0.670,
-    "fake/hidream-red-tree.webp": 0.576,
-    "fake/lens-flowers.webp": 0.609,
-    "fake/qwen-neon-street.webp": 0.729,
-    "fake/sd35-portrait.webp": 0.994,
-    "fake/sdxl-painting.webp": 0.985,
-    "real/astronaut.webp": 0.329,
-    "real/cameraman.png": 0.355,
-    "real/cat.png": 0.117,
-    "real/coffee.png": 0.314,
-    "real/hubble.jpg": 0.967,
-    "real/rocket.jpg": 0.049,
+    "fake/flux2-diner.webp": 0.510,
+    "fake/hidream-red-tree.webp": 0.603,
+    "fake/lens-flowers.webp": 0.307,
+    "fake/qwen-neon-street.webp": 0.675,
+    "fake/sd35-portrait.webp": 0.990,
+    "fake/sdxl-painting.webp": 0.951,
+    "real/astronaut.webp": 0.176,
+    "real/cameraman.png": 0.164,
+    "real/cat.png": 0.050,
+    "real/coffee.png": 0.113,
+    "real/hubble.jpg": 0.818,
+    "real/rocket.jpg": 0.024,
 }
 
 
