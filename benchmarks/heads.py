@@ -1,0 +1,176 @@
+"""Logistic regression on cached encodings, each family left out: which encodings are worth it.
+
+    python -m benchmarks.heads --data pictures --cache encoded --blocks 6 7 8 --draws 2 \\
+        --family sd1=sd15,grids-sd15-2x2,mixed-diffusion --family art=art,art-crops
+
+A look of minutes, before `trainer benchmark` fits the real heads. The encodings are those that
+`trainer benchmark --set encoder_taps=[4,5,6,7,8]` keeps in its cache; what is missing is
+computed. With --aligned, real training pictures also pass through a tiny autoencoder (see
+benchmarks/aligned.py) and count as fakes. Thresholds are fitted to the other families' scores.
+docs/model-quality.md states what was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from benchmarks.aligned import Pairs
+from trainer.benchmark import families_of
+from trainer.commands.benchmark import _parse_families
+from trainer.config import FitConfig, load_config
+from trainer.data import FAKE, Sample, draw_key, load_samples, split_samples
+from trainer.encoded import EncodedPictures
+from trainer.left_out import FamilyScores, cross_fitted
+from trainer.models import AutoencoderClassifier
+from trainer.tiers import TIERS
+
+WIDTH = 768  # of CLIP ViT-B/16
+STATISTICS = ("class", "mean", "deviation")
+Logits = npt.NDArray[np.float64]
+
+
+def columns(config: FitConfig, blocks: Sequence[int], statistics: Sequence[str]) -> list[int]:
+    """Places of these blocks' statistics among the features."""
+    taken: list[int] = []
+    for block in blocks:
+        for statistic in statistics:
+            place = config.encoder_taps.index(block) * 3 + STATISTICS.index(statistic)
+            taken += range(place * WIDTH, (place + 1) * WIDTH)
+    return taken
+
+
+def weights(
+    sources: Sequence[str], fake: Sequence[bool], made: Sequence[bool], share: float
+) -> Tensor:
+    """Each class alike, each source alike within it, float32 [N] of sum 1; the pictures that
+    were `made` out of real ones take `share` of the fakes' part."""
+    kinds = list(zip(sources, fake, made, strict=True))
+    count = Counter(kinds)
+    of_class = Counter((f, m) for _, f, m in count)
+    any_made = any(made)
+    part = {
+        (False, False): 0.5,
+        (True, False): 0.5 * (1 - share) if any_made else 0.5,
+        (True, True): 0.5 * share,
+    }
+    each = {k: part[k[1], k[2]] / of_class[k[1], k[2]] / n for k, n in count.items()}
+    return torch.tensor([each[kind] for kind in kinds], dtype=torch.float32)
+
+
+def regression(x: Tensor, fake: Tensor, weight: Tensor, l2: float) -> tuple[Tensor, Tensor]:
+    """Weighted logistic regression by L-BFGS; x [N, F] -> (weights [F], bias [1])."""
+    w, b = torch.zeros(x.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)
+    optimiser = torch.optim.LBFGS([w, b], max_iter=40, line_search_fn="strong_wolfe")
+
+    def loss() -> float:
+        optimiser.zero_grad()
+        each = torch.nn.functional.binary_cross_entropy_with_logits(
+            x @ w + b, fake, reduction="none"
+        )
+        total = (weight * each).sum() + l2 * (w @ w)
+        total.backward()  # type: ignore[no-untyped-call]
+        return float(total.detach())
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return w.detach(), b.detach()
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--holdout", default="val")
+    parser.add_argument("--family", action="append", default=[])
+    parser.add_argument("--cached-blocks", type=int, nargs="+", default=[4, 5, 6, 7, 8])
+    parser.add_argument("--blocks", type=int, nargs="+", default=[6, 7, 8])
+    parser.add_argument("--statistics", nargs="+", choices=STATISTICS, default=list(STATISTICS))
+    parser.add_argument("--draws", type=int, default=1)
+    parser.add_argument("--l2", type=float, default=1e-3)
+    parser.add_argument("--limit", type=int, default=75)
+    parser.add_argument("--aligned", type=Path, metavar="WEIGHTS", help="folder of taef2_*.pth")
+    parser.add_argument("--aligned-share", type=float, default=0.2, help="of the fakes' weight")
+    parser.add_argument("--aligned-per-source", type=int, default=120)
+    asked = parser.parse_args()
+
+    settings = {"holdout": asked.holdout, "workers": 0, "encoder_taps": tuple(asked.cached_blocks)}
+    config = load_config("accurate", settings)
+    samples = sorted(load_samples(asked.data), key=lambda sample: sample.key)
+    family = families_of(samples, _parse_families(asked.family))
+    splits = split_samples(
+        samples, val_fraction=config.val_fraction, holdout=config.holdout, fraction=1.0,
+        max_per_source=config.max_per_source, seed=config.seed,
+    )  # fmt: skip
+    train = [*splits.train, *splits.val]
+    model = AutoencoderClassifier(config)
+    encoded = EncodedPictures(
+        asked.cache, model, samples, config, torch.device("cpu"),
+        lambda variant, done, total: print(f"encoded {done}/{total} ({variant})", flush=True),
+    )  # fmt: skip
+    taken = columns(config, asked.blocks, asked.statistics)
+
+    def features(variant: str, of: Sequence[Sample]) -> Tensor:
+        rows = encoded.rows(of)
+        encoded.fill(variant, rows, maps=False)
+        return encoded.read(variant, rows, maps=0)[0].features[:, taken]
+
+    parts = [features(f"lottery-{draw}", train) for draw in range(asked.draws)]
+    learnt = train * asked.draws
+    made = [False] * len(learnt)
+    if asked.aligned:
+        pairs = Pairs(asked.aligned, encoded, asked.aligned_per_source)
+        of, originals, remade = pairs.read(train)
+        parts += [originals[:, taken], remade[:, taken]]
+        learnt += of + of
+        made += [False] * len(of) + [True] * len(of)
+    x = torch.cat(parts)
+    mean, deviation = x.mean(0), x.std(0) + 1e-6
+    x = (x - mean) / deviation
+    fake = [s.label == FAKE or m for s, m in zip(learnt, made, strict=True)]
+
+    def fitted(kept: Sequence[int]) -> tuple[Tensor, Tensor]:
+        some = weights([learnt[i].source for i in kept], [fake[i] for i in kept],
+                       [made[i] for i in kept], asked.aligned_share)  # fmt: skip
+        weight = torch.zeros(len(learnt))
+        weight[list(kept)] = some
+        return regression(x, torch.tensor(fake, dtype=torch.float32), weight, asked.l2)
+
+    scores: list[FamilyScores] = []
+    aucs: dict[str, list[float]] = {tier: [] for tier in TIERS}
+    for name in sorted(set(family.values())):
+        out = [s for s in samples if family[s.source] == name]
+        groups = {s.group for s in out}
+        w, b = fitted([i for i, s in enumerate(learnt) if s.group not in groups])
+        out = sorted(out, key=lambda s: draw_key(config.seed, "benchmark", s.key))[: asked.limit]
+        others = [s for s in splits.holdout if s.label != out[0].label]
+        for tier in TIERS:
+            own, known = (
+                (((features(tier, some) - mean) / deviation) @ w + b).double().numpy()
+                for some in (out, others)
+            )
+            of_fake, of_real = (own, known) if out[0].label == FAKE else (known, own)
+            labels = [1] * len(of_fake) + [0] * len(of_real)
+            aucs[tier].append(float(roc_auc_score(labels, np.concatenate([of_fake, of_real]))))
+            scores.append(FamilyScores(name, out[0].label == FAKE, tier, tuple(own.tolist())))
+    print("| tier | left out: balanced accuracy | fakes found | real let pass | worst | AUC |")
+    print("|---|---|---|---|---|---|")
+    for tier, measured in cross_fitted(scores).items():
+        rates = measured["points"]["youden"]
+        cells = [f"{rates[key] * 100:.1f}" for key in (
+            "balanced_accuracy", "left_out_generators_called_fake",
+            "left_out_sources_called_real", "worst_source_called_real",
+        )]  # fmt: skip
+        print(f"| {tier} | {' | '.join(cells)} | {np.mean(aucs[tier]):.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
