@@ -57,7 +57,7 @@ ROUNDS: tuple[tuple[str, tuple[str, ...], int], ...] = (
     ("note, close", ("e", "\x1b"), 5),
 )
 # The screen has answered when it has written nothing for this long.
-_QUIET_SECONDS = 0.04
+_QUIET_SECONDS = 0.08
 _SETTLED_SECONDS = 0.15
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
@@ -23,6 +23,8 @@ from scanner.tui.escape import answer_escape_at_once
 from scanner.tui.past import reviewed_in
 from scanner.tui.results import listed_scans
 from scanner.tui.scanning import Progress, ScanPlan, ScanRun
+from scanner.tui.screens.ask import ConfirmScreen, NoteScreen
+from scanner.tui.screens.help import HelpScreen
 from scanner.tui.screens.scans import ScansScreen
 from scanner.tui.screens.triage import TriageScreen
 from scanner.tui.terminal import Answers, QuietStderr
@@ -47,6 +49,12 @@ class TriageApp(App[None]):
     TITLE = "imgscan"
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(app=True)]
+    # By name, these stay mounted once they were open: to make them anew takes most of their time.
+    SCREENS: ClassVar[dict[str, Callable[[], Screen[Any]]]] = {
+        "help": HelpScreen,
+        "note": NoteScreen,
+        "confirm": ConfirmScreen,
+    }
 
     def __init__(
         self,

@@ -120,7 +120,9 @@ class VirtualTable(ScrollView, can_focus=True):
     def set_count(self, count: int, cursor: int | None = None) -> None:
         """How many rows there are, and where the cursor is to stand; draws them all anew."""
         self.count = count
-        self.virtual_size = Size(self.size.width, count + 1)
+        # It never scrolls sideways. With its width, a table that was hidden would have the screen
+        # laid out once more when it gets to know that.
+        self.virtual_size = Size(1, count + 1)
         self.cursor = max(0, min(self.cursor if cursor is None else cursor, count - 1))
         self._show_cursor()
         self.refresh()
@@ -210,7 +212,6 @@ class VirtualTable(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         """Keep the cursor in sight when the terminal shrinks."""
-        self.virtual_size = Size(self.size.width, self.count + 1)
         self._show_cursor()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:

@@ -147,6 +147,30 @@ async def test_a_note_and_tags_are_kept_by_later_decisions(journal) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_note_that_is_opened_again_shows_nothing_of_the_one_before(journal) -> None:
+    async with triage(journal) as (pilot, screen):
+        await pilot.press("e", *"given up", "tab", *"hands", "escape", "down", "e", *"x", "enter")
+        items = {item.ref.path.stem: item for item in screen.triage.items(range(10))}
+        assert (items["eel"].review, items["eel"].note) == (None, "")
+        assert (items["ant"].note, items["ant"].tags) == ("x", ())
+        await pilot.press("e", *"yz", "tab", *"t", "enter", "home", "e")
+        item = screen.triage.items([items["ant"].seq])[0]
+        assert (item.note, item.tags) == ("xyz", ("t",))
+        box = pilot.app.screen.query_one("#note", Input)
+        assert (box.value, box.has_focus) == ("", True)
+
+
+@pytest.mark.asyncio
+async def test_enter_is_the_safe_answer_whatever_a_question_before_was_left_at(journal) -> None:
+    async with triage(journal) as (pilot, screen):
+        await pilot.press("f", "home", "ctrl+a", "r", "tab", "escape", "r", "enter")
+        assert not isinstance(pilot.app.screen, ConfirmScreen)
+        assert decision(screen, "ant") is None
+        await pilot.press("r", "tab", "enter")
+        assert decision(screen, "ant") == "real"
+
+
+@pytest.mark.asyncio
 async def test_tags_for_a_selection_leave_each_note_as_it_is(journal) -> None:
     async with triage(journal) as (pilot, screen):
         await pilot.press("e", *"mine", "enter", "space", "space", "e", "tab", *"batch", "enter")

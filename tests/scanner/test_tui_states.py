@@ -15,7 +15,7 @@ from tui_fakes import triage as opened
 from scanner.errors import ImgscanError
 from scanner.tui.app import TriageApp, run_app
 from scanner.tui.crash import CrashLog
-from scanner.types import Failed
+from scanner.types import Failed, Verdict
 from scanner.verdict import OperatingPoint, judge
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -93,14 +93,39 @@ async def test_an_empty_folder_says_that_there_are_no_pictures(tmp_path) -> None
         assert pilot.app.is_running
 
 
-@pytest.mark.asyncio
-async def test_unsure_is_listed_filtered_and_counted_as_the_verdict_that_it_is(tmp_path) -> None:
-    band = OperatingPoint("youden", 0.6, (0.55, 0.72))
-    given = [
-        each if isinstance(each, Failed) else judge(each.ref, each.facts, each.p_fake, band)
+BAND = OperatingPoint("youden", 0.6, (0.55, 0.72))
+
+
+def judged_with_unsure() -> list[Verdict | Failed]:
+    return [
+        each if isinstance(each, Failed) else judge(each.ref, each.facts, each.p_fake, BAND)
         for each in TEN
     ]
-    plan = MadeUpPlan(given, point=band)
+
+
+@pytest.mark.asyncio
+async def test_counts_and_decisions_do_not_lay_the_screen_out_anew(tmp_path, monkeypatch) -> None:
+    async with opened(recorded(tmp_path / "j.sqlite"), size=(120, 24)) as (pilot, screen):
+        await pilot.press("f", "space", "ctrl+a", "escape")  # the longest line that counts
+        await pilot.pause(0.2)
+        laid_out: list[object] = []
+        layout = screen._refresh_layout
+
+        def noted(*args: object, **kwargs: object) -> None:
+            laid_out.append(args)
+            layout(*args, **kwargs)
+
+        monkeypatch.setattr(screen, "_refresh_layout", noted)
+        await pilot.press("f", "r", "space", "space", "ctrl+a", "escape", "ctrl+z")
+        await pilot.pause(0.1)
+        assert not laid_out
+        await pilot.press("g")
+        await until(pilot, lambda: bool(laid_out))
+
+
+@pytest.mark.asyncio
+async def test_unsure_is_listed_filtered_and_counted_as_the_verdict_that_it_is(tmp_path) -> None:
+    plan = MadeUpPlan(judged_with_unsure(), point=BAND)
     async with opened(tmp_path / "j.sqlite", plan, size=(120, 24)) as (pilot, screen):
         shown = text_of(pilot.app)
         assert "fake from P(fake) 72.00%, unsure from 55.00% (youden)" in shown
@@ -205,11 +230,13 @@ async def test_all_that_is_written_stands_out_from_what_it_is_written_on(tmp_pat
         ]
         return 0.05 + 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
-    async with opened(recorded(tmp_path / "j.sqlite"), size=(120, 20)) as (pilot, _):
+    plan = MadeUpPlan(judged_with_unsure(), point=BAND)
+    async with opened(tmp_path / "j.sqlite", plan, size=(120, 20)) as (pilot, _):
         pilot.app.theme = theme
         await pilot.press("f", "space")
         await pilot.pause(0.2)
         seen = 0
+        verdicts = set()
         for strip in pilot.app.screen._compositor.render_strips()[2:]:
             for text, style, _ in strip.apply_filter(DimFilter(), Color(0, 0, 0)):
                 if text.strip() and style is not None and style.color and style.bgcolor:
@@ -218,7 +245,9 @@ async def test_all_that_is_written_stands_out_from_what_it_is_written_on(tmp_pat
                     )
                     assert ends[1] / ends[0] >= 3, (text, style)
                     seen += 1
+                    verdicts |= {text.strip()} & {"fake", "real", "unsure", "failed"}
         assert seen > 50
+        assert verdicts == {"fake", "real", "unsure", "failed"}
 
 
 @pytest.mark.asyncio

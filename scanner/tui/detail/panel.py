@@ -53,7 +53,7 @@ class DetailPanel(Widget, can_focus=True):
     DetailPanel { layout: vertical; height: 1fr; padding: 0 1; }
     DetailPanel > PictureView { width: 100%; height: 1fr; min-height: 4; }
     DetailPanel > #caption { height: auto; max-height: 4; }
-    DetailPanel > #words { height: auto; max-height: 50%; width: 100%; }
+    DetailPanel > #words { height: auto; max-height: 50%; width: 100%; scrollbar-gutter: stable; }
     DetailPanel.beside { layout: grid; grid-size: 2 2; grid-columns: 1fr 1fr; grid-rows: 1fr auto; }
     DetailPanel.beside > PictureView { height: 100%; }
     DetailPanel.beside > #words { row-span: 2; max-height: 100%; height: 100%; padding-left: 1; }

@@ -1,15 +1,20 @@
-"""Questions: yes or no, a line of text, a note with tags."""
+"""Questions: yes or no, a line of text, a note with tags.
+
+Yes or no and the note are asked often. The app has one screen of each, by name, which stays
+mounted: to make it anew would take most of the time of opening it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
@@ -28,23 +33,36 @@ class ConfirmScreen(ModalScreen[bool | None]):
         _ESCAPE,
     ]
 
-    def __init__(self, question: str, yes: str, details: str = "") -> None:
-        super().__init__()
-        self._question, self._yes, self._details = question, yes, details
+    _asked: tuple[str, str, str] = ("", "", "")
+
+    def ask(self, question: str, yes: str, details: str = "") -> ConfirmScreen:
+        """Show this when it is pushed next; `yes` is the button's word."""
+        self._asked = (question, yes, details)
+        if self.is_mounted:
+            self._fill()
+        return self
 
     def compose(self) -> ComposeResult:
         """The question, what it is about, and two buttons."""
         with Vertical(classes="dialog"):
-            yield Label(Text(self._question), classes="title")
-            if self._details:
-                yield Static(Text(self._details))
+            yield Label(id="question", classes="title")
+            yield Static(id="details")
             with Horizontal(classes="buttons"):
                 yield Button(Text("No (n)"), id="no")
-                yield Button(Text(f"{self._yes} (y)"), id="yes", variant="warning")
+                yield Button(id="yes", variant="warning")
 
     def on_mount(self) -> None:
-        """Enter does nothing that cannot be taken back."""
-        self.query_one("#no").focus()
+        """As it was asked."""
+        self._fill()
+
+    def _fill(self) -> None:
+        question, yes, details = self._asked
+        self.query_one("#question", Label).update(Text(question))
+        self.query_one("#details", Static).update(Text(details))
+        self.query_one("#details").display = bool(details)
+        self.query_one("#yes", Button).label = Content(f"{yes} (y)")
+        # Enter does nothing that cannot be taken back.
+        self.set_focus(self.query_one("#no"))
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """The mouse's answer, or Enter's."""
@@ -107,7 +125,7 @@ class AskScreen(ModalScreen[str | None]):
             if yes:
                 self.dismiss(text)
 
-        self.app.push_screen(ConfirmScreen(question, "Replace"), answered)
+        self.app.push_screen(confirm(self.app).ask(question, "Replace"), answered)
 
 
 class NoteScreen(ModalScreen[tuple[str | None, tuple[str, ...]] | None]):
@@ -115,20 +133,41 @@ class NoteScreen(ModalScreen[tuple[str | None, tuple[str, ...]] | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [_ESCAPE, Binding("ctrl+s", "save", "Save")]
 
-    def __init__(self, title: str, note: str | None, tags: tuple[str, ...]) -> None:
-        super().__init__()
+    _title = ""
+    _note: str | None = None
+    _tags: tuple[str, ...] = ()
+
+    def ask(self, title: str, note: str | None, tags: tuple[str, ...]) -> NoteScreen:
+        """Show this when it is pushed next; a `note` of None stands for different ones."""
         self._title, self._note, self._tags = title, note, tags
+        if self.is_mounted:
+            self._fill()
+        return self
 
     def compose(self) -> ComposeResult:
         """Two lines."""
-        keeps = "each keeps its own note unless you type one" if self._note is None else ""
         with Vertical(classes="dialog"):
-            yield Label(Text(self._title), classes="title")
+            yield Label(id="about", classes="title")
             yield Label("Note")
-            yield Input(self._note or "", placeholder=keeps, select_on_focus=False, id="note")
+            yield Input(select_on_focus=False, id="note")
             yield Label("Tags, separated by blanks")
-            yield Input(" ".join(self._tags), select_on_focus=False, id="tags")
+            yield Input(select_on_focus=False, id="tags")
             yield Static(Text("Enter saves · Tab: next line · Esc cancels"), classes="hint")
+
+    def on_mount(self) -> None:
+        """As it was asked."""
+        self._fill()
+
+    def _fill(self) -> None:
+        self.query_one("#about", Label).update(Text(self._title))
+        note, tags = self.query_one("#note", Input), self.query_one("#tags", Input)
+        keeps = "each keeps its own note unless you type one" if self._note is None else ""
+        note.placeholder = keeps
+        for line, text in ((note, self._note or ""), (tags, " ".join(self._tags))):
+            if line.value != text:  # each lays the dialog out anew
+                line.value = text
+            line.cursor_position = len(text)
+        self.set_focus(note)
 
     def on_input_submitted(self) -> None:
         """Enter, in either line."""
@@ -142,3 +181,8 @@ class NoteScreen(ModalScreen[tuple[str | None, tuple[str, ...]] | None]):
         # In the order typed, each once.
         tags = tuple(dict.fromkeys(self.query_one("#tags", Input).value.split()))
         self.dismiss((note, tags))
+
+
+def confirm(app: App[Any]) -> ConfirmScreen:
+    """The app's one screen for a question."""
+    return app.get_screen("confirm", ConfirmScreen)

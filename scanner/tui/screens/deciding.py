@@ -11,7 +11,7 @@ from scanner.errors import ImgscanError
 from scanner.journal.reviews import RANKS, Decision, Review
 from scanner.text import counted, printable
 from scanner.tui.rows import name_of
-from scanner.tui.screens.ask import ConfirmScreen, NoteScreen
+from scanner.tui.screens.ask import NoteScreen, confirm
 from scanner.tui.screens.listed import ListScreen
 from scanner.tui.triage import MANY, Change, Done, changes, read_items
 
@@ -65,7 +65,7 @@ class DecidingScreen(ListScreen):
                 if yes:
                     self._decide(seqs, decision)
 
-            self.app.push_screen(ConfirmScreen(question, "Decide", details), decided)
+            self.app.push_screen(confirm(self.app).ask(question, "Decide", details), decided)
         else:
             self._decide(seqs, decision)
 
@@ -99,7 +99,8 @@ class DecidingScreen(ListScreen):
                 go_on=False,
             )
 
-        self.app.push_screen(NoteScreen(title, note, tags), annotated)
+        screen = self.app.get_screen("note", NoteScreen)
+        self.app.push_screen(screen.ask(title, note, tags), annotated)
 
     def _change(self, seqs: list[int], change: Change, what: str, *, go_on: bool) -> None:
         if self._is_busy() or not seqs:

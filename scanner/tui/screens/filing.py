@@ -18,7 +18,7 @@ from scanner.tui.items import Item
 from scanner.tui.manifest import write_manifest
 from scanner.tui.places import check_folder, check_new_file
 from scanner.tui.results import result_of
-from scanner.tui.screens.ask import AskScreen, ConfirmScreen
+from scanner.tui.screens.ask import AskScreen, confirm
 from scanner.tui.screens.choose import ChooseScreen, TextScreen
 from scanner.tui.screens.deciding import DecidingScreen
 from scanner.tui.transfer import Kind, Operation, Outcome, TransferLog
@@ -206,7 +206,7 @@ class FilingScreen(DecidingScreen):
                 names.append(f"and {len(seqs) - 5:,} more")
             details = "\n".join(names) + "\n\nNothing is overwritten; L undoes it."
             question = f"{kind.capitalize()} {count} to {printable(str(folder))}?"
-            screen = ConfirmScreen(question, kind.capitalize(), details)
+            screen = confirm(self.app).ask(question, kind.capitalize(), details)
             self.app.push_screen(screen, confirmed)
 
         def checked(answer: str) -> str:

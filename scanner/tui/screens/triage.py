@@ -15,9 +15,8 @@ from scanner.errors import ImgscanError
 from scanner.journal import Journal
 from scanner.tui.detail import DetailPanel
 from scanner.tui.scanning import RUNNING, Progress, ScanRun
-from scanner.tui.screens.ask import ConfirmScreen
+from scanner.tui.screens.ask import confirm
 from scanner.tui.screens.filing import FilingScreen
-from scanner.tui.screens.help import HelpScreen
 from scanner.tui.status import found_text, scan_text
 from scanner.tui.table import VirtualTable
 from scanner.tui.transfer import TransferLog
@@ -141,7 +140,9 @@ class TriageScreen(FilingScreen):
                 run.cancel()
 
         self.app.push_screen(
-            ConfirmScreen("Cancel the scan?", "Cancel it", "What there is stays; R goes on."),
+            confirm(self.app).ask(
+                "Cancel the scan?", "Cancel it", "What there is stays; R goes on."
+            ),
             cancelled,
         )
 
@@ -168,7 +169,7 @@ class TriageScreen(FilingScreen):
 
     def action_help(self) -> None:
         """All keys."""
-        self.app.push_screen(HelpScreen())
+        self.app.push_screen("help")
 
     def action_dark(self) -> None:
         """The other of the two themes."""
@@ -195,9 +196,6 @@ class TriageScreen(FilingScreen):
     def show_item(self) -> None:
         """Show in the panel what is under the cursor, when the cursor has come to rest."""
         if self._panel is None or not self._panel.display:
-            return
-        if self.grouped:  # there is nothing to wait for
-            self._show_in_panel()
             return
         # While a key is held down, the list alone is drawn: the panel costs more than it.
         if self._resting_timer is not None:
