@@ -316,6 +316,21 @@ async def test_folders_show_their_density_and_open_on_enter(journal) -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_row_under_the_cursor_is_seen_wherever_the_cursor_goes(tmp_path) -> None:
+    many = [result(f"/pictures/{n}.png", 1 - n / 400) for n in range(400)]
+    async with triage(recorded(tmp_path / "case.sqlite", many), listed=400) as (pilot, screen):
+        for key in ("pagedown", "pagedown", "end", "pageup", "g", "g", "home", "d", "n"):
+            await pilot.press(key)
+            await pilot.pause()
+            if not screen.grouped:
+                item = screen.triage.item(screen.files.cursor)
+                assert item is not None
+                shown = [line for line in text_of(pilot.app).splitlines() if "▶" in line]
+                assert len(shown) == 1, key
+                assert f" {item.ref.path.name} " in shown[0], key
+
+
+@pytest.mark.asyncio
 async def test_a_whole_folder_is_decided_after_a_question_and_undone_at_once(tmp_path) -> None:
     many = [result(f"/pictures/a/{n}.png", n / 50) for n in range(30)]
     journal = recorded(tmp_path / "case.sqlite", many)

@@ -12,9 +12,11 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.suggester import Suggester
 from textual.timer import Timer
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from scanner.errors import ImgscanError
@@ -65,6 +67,8 @@ class ListScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(app=False)]
     AUTO_FOCUS = ""  # else the filter bar, the first that can have it
+    # Textual would draw all of the screen anew; what loses and gets the focus draws itself.
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
 
     class Fetched(Message):
         """More files came from the journal."""
