@@ -220,7 +220,7 @@ class ScanRun:
             began = time.monotonic()
             self._go.wait()
             self._started += time.monotonic() - began
-            self._news(self._now())
+            self._news(replace(self._now(), state="scanning"))
         return self._stop.is_set()
 
     def _now(self) -> Progress:

@@ -59,6 +59,7 @@ class VirtualTable(ScrollView, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "table--title",
         "table--cursor",
+        "table--cursor-elsewhere",
         "table--fake",
         "table--real",
         "table--unsure",
@@ -120,9 +121,11 @@ class VirtualTable(ScrollView, can_focus=True):
     def set_count(self, count: int, cursor: int | None = None) -> None:
         """How many rows there are, and where the cursor is to stand; draws them all anew."""
         self.count = count
-        # It never scrolls sideways. With its width, a table that was hidden would have the screen
-        # laid out once more when it gets to know that.
-        self.virtual_size = Size(1, count + 1)
+        if self.virtual_size.height != count + 1:
+            # Not assigned, for that lays the screen out anew, with each piece of a scan's list.
+            # It never scrolls sideways, so the width is no matter.
+            self.set_reactive(VirtualTable.virtual_size, Size(1, count + 1))
+            self._scroll_update(self.virtual_size)
         self.cursor = max(0, min(self.cursor if cursor is None else cursor, count - 1))
         self._show_cursor()
         self.refresh()
@@ -136,6 +139,10 @@ class VirtualTable(ScrollView, can_focus=True):
     def visible_rows(self) -> int:
         """Rows the widget has room for."""
         return max(1, self.scrollable_content_region.height - 1)
+
+    def watch_has_focus(self, _has_focus: bool) -> None:
+        """Draw the row that tells it, at once; Textual would apply all styles, and draw again."""
+        self._refresh_row(self.cursor)
 
     # --- cursor
 
@@ -214,6 +221,14 @@ class VirtualTable(ScrollView, can_focus=True):
         """Keep the cursor in sight when the terminal shrinks."""
         self._show_cursor()
 
+    def _size_updated(
+        self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True
+    ) -> bool:
+        # Textual hands the size of what is seen as the virtual one, which would have the scroll
+        # bar drawn once more, a frame later, after each layout of the screen. What there is to
+        # scroll, `set_count` has told.
+        return super()._size_updated(size, self.virtual_size, container_size, layout)
+
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """The titles stay; all below them is another part of the table."""
         super().watch_scroll_y(old_value, new_value)
@@ -235,7 +250,8 @@ class VirtualTable(ScrollView, can_focus=True):
             # Read to the end of the line by those who cannot tell the colours apart.
             cells[0] = Cell("▶" + cells[0].text[1:], cells[0].kind)
             # In one colour: on the cursor's background the others would be hard to read.
-            return self._strip(cells, base + self._kind("cursor"), width, plain=True)
+            kind = "cursor" if self.has_focus else "cursor-elsewhere"
+            return self._strip(cells, base + self._kind(kind), width, plain=True)
         return self._strip(cells, base, width, plain=False)
 
     def _strip(self, cells: Sequence[Cell], style: Style, width: int, plain: bool) -> Strip:

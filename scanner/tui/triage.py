@@ -131,18 +131,29 @@ class Triage:
         listing.filter = wanted
         listing.renew()
 
-    def sort(self, key: SortKey, descending: bool | None = None) -> None:
-        """Order the list; the same key again turns it round."""
+    def sort(self, key: SortKey, descending: bool | None = None, *, ask_names: bool = True) -> None:
+        """Order the list; the same key again turns it round.
+
+        With `ask_names` the journal is asked for the order of names that are not known.
+        """
         listing = self.listing
         if descending is None:
             again = key == listing.sort
             descending = not listing.descending if again else key in DESCENDING_FIRST
-        if key == "name" and listing.names_known < listing.total:
-            names = self.journal.pages.numbers_by_name(self.subject.scan_id)
-            # Others may have come meanwhile; the list has not heard of them.
-            listing.set_names([seq for seq in names if seq < listing.total])
+        if key == "name" and ask_names and not self.names_known:
+            self.learn_names(self.journal.pages.numbers_by_name(self.subject.scan_id))
         listing.sort, listing.descending = key, descending
         listing.renew()
+
+    @property
+    def names_known(self) -> bool:
+        """Whether the order of all listed names is known; those that are not stand at the end."""
+        return self.listing.names_known >= self.listing.total
+
+    def learn_names(self, names: Sequence[int]) -> None:
+        """All `seq` in the order of the files' names, as the journal has them."""
+        # Others may have come meanwhile; the list has not heard of them.
+        self.listing.set_names([seq for seq in names if seq < self.listing.total])
 
     def item(self, place: int) -> Item | None:
         """What stands at a place of the list."""

@@ -331,6 +331,66 @@ async def test_the_row_under_the_cursor_is_seen_wherever_the_cursor_goes(tmp_pat
 
 
 @pytest.mark.asyncio
+async def test_the_scroll_bar_is_there_when_there_is_more_than_can_be_seen(tmp_path) -> None:
+    many = [result(f"/pictures/{n // 9}/{n}.png", 1 - n / 400) for n in range(400)]
+    async with triage(recorded(tmp_path / "case.sqlite", many), listed=400) as (pilot, screen):
+        files, groups = screen.files, screen.groups_table
+        for key in ("down", "g", "g", "g"):
+            await pilot.press(key)
+            await pilot.pause()
+            shown = groups if screen.grouped else files
+            assert shown.show_vertical_scrollbar, key
+            assert shown.vertical_scrollbar.window_virtual_size == shown.count + 1
+        await pilot.press("g", "slash", *"/pictures/7/", "enter")
+        await until(pilot, lambda: files.count == 9)
+        await pilot.pause()
+        assert not files.show_vertical_scrollbar
+        await pilot.press("escape")
+        await until(pilot, lambda: files.count == 400)
+        await pilot.pause()
+        assert files.show_vertical_scrollbar
+        assert files.max_scroll_y == 401 - files.size.height
+
+
+@pytest.mark.asyncio
+async def test_folders_are_drawn_at_one_go(tmp_path, monkeypatch) -> None:
+    """A second time would come a frame later, and take as long again."""
+    many = [result(f"/pictures/{n // 9}/{n}.png", 1 - n / 400) for n in range(400)]
+    async with triage(recorded(tmp_path / "case.sqlite", many), listed=400) as (pilot, screen):
+        await pilot.press("g", "g")  # the first time makes the scroll bar
+        await pilot.pause(0.2)
+        drawn: list[object] = []
+        draw = screen._compositor_refresh
+
+        def noted() -> None:
+            if screen._compositor._dirty_regions:
+                drawn.append(set(screen._compositor._dirty_regions))
+            draw()
+
+        monkeypatch.setattr(screen, "_compositor_refresh", noted)
+        for _ in range(2):
+            drawn.clear()
+            await pilot.press("g")
+            await pilot.pause(0.2)
+            assert len(drawn) == 1, drawn
+
+
+@pytest.mark.asyncio
+async def test_the_order_of_many_names_is_read_beside_the_keys(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("scanner.tui.screens.listed._NAMES_AT_ONCE", 5)
+    async with triage(recorded(tmp_path / "case.sqlite"), listed=10) as (pilot, screen):
+        # Before anybody asks.
+        await until(pilot, lambda: screen.triage.names_known)
+        # As in a scan that goes on.
+        screen.triage.listing.set_names([])
+        assert not screen.triage.names_known
+        await pilot.press("3")
+        await until(pilot, lambda: screen.triage.listing.sort == "name")
+        assert names(screen) == sorted(BY_P)
+        assert screen.files.cursor == 0
+
+
+@pytest.mark.asyncio
 async def test_a_whole_folder_is_decided_after_a_question_and_undone_at_once(tmp_path) -> None:
     many = [result(f"/pictures/a/{n}.png", n / 50) for n in range(30)]
     journal = recorded(tmp_path / "case.sqlite", many)

@@ -82,7 +82,8 @@ class MadeUpPlan:
         for each in self.given:
             gate = self.gates.get(each.ref.path.name)
             if gate is not None:
-                gate.wait(10)
+                # Longer than any test takes: a busy machine must not open it.
+                gate.wait(120)
             yield each
         if self.error is not None:
             raise self.error
@@ -131,8 +132,8 @@ def screen_of(app: object) -> TriageScreen:
     return next(each for each in reversed(app.screen_stack) if isinstance(each, TriageScreen))
 
 
-async def until(pilot: Pilot[None], holds: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until it holds, as threads have their say."""
+async def until(pilot: Pilot[None], holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until it holds, as threads have their say; so long only where it never will."""
     for _ in range(int(seconds / 0.02)):
         if holds():
             return

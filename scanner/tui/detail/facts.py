@@ -79,7 +79,7 @@ def facts_text(
     for label, value in said:
         table.add_row(Text(label, "dim"), Text(printable(value), "bold"))
     for label, value in rows:
-        style = "yellow" if label == "attention" else ""
+        style = "bold" if label == "attention" else ""
         table.add_row(Text(label, "dim"), Text(printable(value), style))
     return table
 

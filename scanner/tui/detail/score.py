@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.text import Text
+from textual.content import Content
 
 from scanner.text import percent
 from scanner.tui.items import Item
@@ -12,7 +12,13 @@ from scanner.verdict import OperatingPoint, verdict_of
 
 _LEAST_CELLS = 20
 _ROOM_FOR_BOTH = 44
-_CALLED = {"fake": "bold orange1", "real": "bold dodger_blue1", "unsure": "bold yellow"}
+# Colours of the app's theme, as the list has them.
+_CALLED = {
+    "fake": "bold $verdict-fake",
+    "real": "bold $verdict-real",
+    "unsure": "bold $verdict-unsure",
+}
+_Part = str | tuple[str, str]
 
 
 def score_text(
@@ -20,7 +26,7 @@ def score_text(
     thresholds: Mapping[str, float],
     width: int,
     unsure: tuple[float, float] | None = None,
-) -> Text:
+) -> Content:
     """Lines of `width` cells for an item with a score.
 
     `thresholds` maps operating points to values in 0..1, all of the model that gave the score;
@@ -28,37 +34,45 @@ def score_text(
     """
     assert item.p_fake is not None
     points = dict(sorted({**thresholds, item.operating_point: item.threshold}.items(), key=_value))
-    text = Text(no_wrap=False)
-    text.append(item.verdict or "", _CALLED.get(item.verdict or "", ""))
-    text.append(f"  confidence {percent(item.confidence or 0)}", "bold")
     # Beside it where there is room.
-    text.append("  " if width >= _ROOM_FOR_BOTH else "\n")
-    text.append(f"P(fake) {percent(item.p_fake)}\n")
+    between = "  " if width >= _ROOM_FOR_BOTH else "\n"
     cells = max(_LEAST_CELLS, min(width - 4, 60))
-    text.append_text(_bar(item.p_fake, cells))
-    text.append("  " + _marks(list(points.values()), cells) + "\n", "dim")
+    parts: list[_Part] = [
+        (item.verdict or "", _CALLED.get(item.verdict or "", "")),
+        (f"  confidence {percent(item.confidence or 0)}", "bold"),
+        f"{between}P(fake) {percent(item.p_fake)}\n",
+        *_bar(item.p_fake, cells),
+        ("  " + _marks(list(points.values()), cells) + "\n", "dim"),
+    ]
     for number, (name, value) in enumerate(points.items(), start=1):
         here = name == item.operating_point
         called = (
             item.verdict if here else verdict_of(item.p_fake, OperatingPoint(name, value, unsure))
         )
         used = "  in use" if here else ""
-        text.append(f"{number} {name} {percent(value)}: {called}{used}\n", "" if used else "dim")
+        parts.append((f"{number} {name} {percent(value)}: {called}{used}\n", _dim(not here)))
     if unsure is not None:
         low, high = unsure
         inside = low <= item.p_fake < high
         advice = f"{percent(low)} to {percent(high)}: too often wrong for a verdict"
-        text.append(f"{advice}{', as here' if inside else ''}\n", "yellow" if inside else "dim")
-    return text
+        style = "$verdict-unsure" if inside else "dim"
+        parts.append((f"{advice}{', as here' if inside else ''}\n", style))
+    return Content.assemble(*parts)
 
 
-def _bar(p_fake: float, cells: int) -> Text:
+def _dim(yes: bool) -> str:
+    return "dim" if yes else ""
+
+
+def _bar(p_fake: float, cells: int) -> list[_Part]:
     place = _cell(p_fake, cells)
-    bar = Text("0 ")
-    bar.append("━" * place, "orange1")
-    bar.append("◆", "bold")
-    bar.append("─" * (cells - 1 - place), "dim")
-    return bar.append(" 1\n")
+    return [
+        "0 ",
+        ("━" * place, "$verdict-fake"),
+        ("◆", "bold"),
+        ("─" * (cells - 1 - place), "dim"),
+        " 1\n",
+    ]
 
 
 def _marks(values: list[float], cells: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from typing import Any, ClassVar
 
@@ -35,6 +36,8 @@ from scanner.verdict import bounds
 
 # Typing goes on within this; the list follows when it pauses.
 _TYPING_SECONDS = 0.15
+# The order of more names is left to a thread.
+_NAMES_AT_ONCE = 10_000
 _FLASH_SECONDS = 4.0
 _ERROR_SECONDS = 6.0
 _TAG = re.compile(r"(^|\s)(tag|t):\S+$", re.IGNORECASE)
@@ -84,6 +87,13 @@ class ListScreen(Screen[None]):
             super().__init__()
             self.wanted, self.answer = wanted, answer
 
+    class Named(Message):
+        """The journal told the order of the names."""
+
+        def __init__(self, names: list[int]) -> None:
+            super().__init__()
+            self.names = names
+
     class Trouble(Message):
         """A thread met what a person has to know."""
 
@@ -100,7 +110,8 @@ class ListScreen(Screen[None]):
         self.groups: list[Group] = []
         self.grouped = False
         self.folder: Group | None = None  # opened from the folders
-        self._fetching = False
+        self._fetching = self._rested = False
+        self._sorts_by_name = False  # as soon as the order is known
         self._followed = True  # nobody has moved yet: the cursor stays on top of what comes
         self._last_selected: int | None = None
         self._typing: Timer | None = None
@@ -203,8 +214,43 @@ class ListScreen(Screen[None]):
         if self.triage.add(message.added):
             self.redraw(keep=True)
         elif not len(message.added.table):
+            self._rest()
             return
         self.follow()
+
+    def _rest(self) -> None:
+        """All that the journal has is listed."""
+        if not self._rested:
+            self._rested = True
+            # What is loaded by now stays: to look through it for garbage, now and then, would
+            # hold up a key press by 60 to 140 ms.
+            gc.freeze()
+        if not self.growing:
+            self._learn_names()
+
+    @property
+    def growing(self) -> bool:
+        """Whether a scan adds to the list."""
+        return False
+
+    @work(thread=True, group="names", exclusive=True)
+    def _learn_names(self) -> None:
+        """The order of the names: of 100,000 it is read in 0.1 s."""
+        if self.triage.names_known:
+            return
+        try:
+            names = self.reader.pages.numbers_by_name(self.triage.subject.scan_id)
+            self.post_message(self.Named(names))
+        except ImgscanError as error:
+            self.post_message(self.Trouble(str(error)))
+
+    @on(Named)
+    def _named(self, message: Named) -> None:
+        self.triage.learn_names(message.names)
+        if self._sorts_by_name:
+            self._sorts_by_name = False
+            self.triage.sort("name", ask_names=False)
+            self._sorted()
 
     @on(Trouble)
     def _trouble(self, message: Trouble) -> None:
@@ -358,7 +404,16 @@ class ListScreen(Screen[None]):
 
     def action_sort(self, key: SortKey) -> None:
         """Sort, or turn round; the cursor goes to the top of what was asked for."""
-        self.triage.sort(key)
+        triage = self.triage
+        self._sorts_by_name = False
+        if key == "name" and not triage.names_known and triage.listing.total > _NAMES_AT_ONCE:
+            self._sorts_by_name = True
+            self._learn_names()
+        else:
+            triage.sort(key)
+            self._sorted()
+
+    def _sorted(self) -> None:
         self._followed = True
         self.files.cursor = 0
         self.redraw()

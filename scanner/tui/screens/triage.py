@@ -25,7 +25,7 @@ from scanner.tui.triage import Triage
 # From this width on the picture's panel stands beside the list.
 WIDE = 110
 # The panel follows a cursor that has rested for this long.
-_REST_SECONDS = 0.12
+REST_SECONDS = 0.12
 
 
 class TriageScreen(FilingScreen):
@@ -85,6 +85,11 @@ class TriageScreen(FilingScreen):
         self.draw_status()
 
     # --- the scan
+
+    @property
+    def growing(self) -> bool:
+        """Whether a scan adds to the list."""
+        return self.running
 
     @on(ScanNews)
     def _news(self, message: ScanNews) -> None:
@@ -200,7 +205,7 @@ class TriageScreen(FilingScreen):
         # While a key is held down, the list alone is drawn: the panel costs more than it.
         if self._resting_timer is not None:
             self._resting_timer.stop()
-        self._resting_timer = self.set_timer(_REST_SECONDS, self._show_in_panel)
+        self._resting_timer = self.set_timer(REST_SECONDS, self._show_in_panel)
 
     def _show_in_panel(self) -> None:
         if self._panel is None or not self._panel.display:
