@@ -21,6 +21,7 @@ from scanner.tui.crash import CrashLog
 from scanner.tui.detail import DetailPanel
 from scanner.tui.escape import answer_escape_at_once
 from scanner.tui.past import reviewed_in
+from scanner.tui.reading import Subject
 from scanner.tui.results import listed_scans
 from scanner.tui.scanning import Progress, ScanPlan, ScanRun
 from scanner.tui.screens.ask import ConfirmScreen, NoteScreen
@@ -29,7 +30,7 @@ from scanner.tui.screens.scans import ScansScreen
 from scanner.tui.screens.triage import TriageScreen
 from scanner.tui.terminal import Answers, QuietStderr
 from scanner.tui.transfer import TransferLog
-from scanner.tui.triage import Subject, Triage
+from scanner.tui.triage import Triage
 
 # How long quitting waits for a scan to write what it has.
 _QUIT_SECONDS = 3.0

@@ -10,23 +10,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from scanner.tui.columns import Columns, Numbers, SortKey, Table
 from scanner.tui.filters import Filter
-from scanner.verdict import OperatingPoint, bounds
+from scanner.verdict import OperatingPoint
 
-SortKey = Literal["p", "verdict", "name", "folder", "size", "review", "scan", "doubt"]
-
-Numbers: TypeAlias = npt.NDArray[np.int64]
-Table: TypeAlias = npt.NDArray[np.float64]
-_Bools: TypeAlias = npt.NDArray[np.bool_]
-
-# Ranks of the journal's reviews (scanner.journal.reviews.RANKS); 0 is none.
-FAKE, UNSURE, REAL, SKIP = 1, 2, 3, 4
-_REVIEWS = {"none": 0, "fake": FAKE, "unsure": UNSURE, "real": REAL, "skip": SKIP}
 # What a person looks for first, and so what the first press sorts by.
 DESCENDING_FIRST = frozenset(("p", "size"))
 
@@ -48,42 +38,19 @@ class Group:
         return self.suspects / max(1, self.files - self.failed)
 
 
-class Listing:
-    """The files of one scan that `filter` lets through, in order: `order` holds their `seq`.
-
-    Every column has a place for each `seq`, from 0 without a gap.
-    """
+class Listing(Columns):
+    """The files of one scan that `filter` lets through, in order: `order` holds their `seq`."""
 
     def __init__(self, point: OperatingPoint) -> None:
-        self._threshold = point.threshold
-        self._real_below, self._fake_from = bounds(point)
+        super().__init__(point)
         self.filter = Filter()
         self.sort: SortKey = "p"
         self.descending = True
         self.order: Numbers = np.empty(0, np.int64)
         self.version = 0  # another one, once `order` is
-        self._folder = np.empty(0, np.int32)
-        self._p = np.empty(0, np.float64)  # nan: no score
-        self._bytes = np.empty(0, np.int64)  # -1: unknown
-        self._review = np.empty(0, np.int8)
-        # What only the journal can tell: True where the path has the texts, and the reason fits.
-        self._found: _Bools | None = None
-        self._name_rank = np.empty(0, np.int64)
-        self._paths: dict[int, Path] = {}
-        self._folder_rank: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.order)
-
-    @property
-    def total(self) -> int:
-        """Files known of, shown or not."""
-        return len(self._p)
-
-    @property
-    def folders(self) -> dict[int, Path]:
-        """The folders by their numbers in the journal."""
-        return self._paths
 
     # --- what the journal tells
 
@@ -133,11 +100,6 @@ class Listing:
         self._name_rank = np.empty(len(by_name), np.int64)
         self._name_rank[np.array(by_name, np.int64)] = np.arange(len(by_name))
 
-    @property
-    def names_known(self) -> int:
-        """For how many files the order of names is known."""
-        return len(self._name_rank)
-
     def set_reviews(self, seqs: Sequence[int], rank: int) -> None:
         """These files have the review of this rank now; 0 for none."""
         self._review[np.array(seqs, np.int64)] = rank
@@ -157,90 +119,13 @@ class Listing:
     def renew(self) -> None:
         """Filter and sort anew."""
         self.version += 1
-        shown = np.flatnonzero(self._mask())
-        keys = self._key()[shown]
+        shown = np.flatnonzero(self._mask(self.filter))
+        keys = self._key(self.sort)[shown]
         if self.sort == "scan":
             self.order = shown[::-1] if self.descending else shown
             return
         # Stable, so that equal ones stay in the order of the scan; failed ones (nan) last.
         self.order = shown[np.argsort(-keys if self.descending else keys, kind="stable")]
-
-    def _mask(self) -> _Bools:
-        mask = np.ones(self.total, np.bool_)
-        wanted = self.filter
-        if self._found is not None:
-            mask &= self._found
-        with np.errstate(invalid="ignore"):  # nan is in no range
-            match wanted.verdict:
-                case "fake":
-                    mask &= self._p >= self._fake_from
-                case "real":
-                    mask &= self._p < self._real_below
-                case "unsure":
-                    mask &= (self._p >= self._real_below) & (self._p < self._fake_from)
-                case "failed":
-                    mask &= np.isnan(self._p)
-            if wanted.p_min is not None:
-                mask &= self._p >= wanted.p_min
-            if wanted.p_max is not None:
-                mask &= self._p <= wanted.p_max
-            if wanted.conf_min is not None:
-                mask &= self._confidence() >= wanted.conf_min
-            if wanted.conf_max is not None:
-                mask &= self._confidence() <= wanted.conf_max
-        match wanted.review:
-            case None:
-                pass
-            case "any":
-                mask &= self._review > 0
-            case "wrong":
-                mask &= self._wrong()
-            case state:
-                mask &= self._review == _REVIEWS[state]
-        if wanted.folder is not None:
-            inside = [number for number, path in self._paths.items() if _in(path, wanted.folder)]
-            mask &= np.isin(self._folder, inside)
-        return mask
-
-    def _confidence(self) -> Table:
-        """As `Item.confidence`."""
-        p = self._p
-        likelier = np.maximum(p, 1.0 - p)
-        return np.select([p >= self._fake_from, p < self._real_below], [p, 1.0 - p], likelier)
-
-    def _wrong(self) -> _Bools:
-        """A person decided, and unlike the model."""
-        fake, real = self._p >= self._fake_from, self._p < self._real_below
-        differs = (fake & (self._review == REAL)) | (real & (self._review == FAKE))
-        return np.asarray(differs, np.bool_)
-
-    def _key(self) -> npt.NDArray[Any]:
-        match self.sort:
-            case "p":
-                return self._p
-            case "verdict":
-                # fake, unsure, real, failed
-                fake, failed = self._p >= self._fake_from, np.isnan(self._p)
-                return np.select([fake, failed, self._p < self._real_below], [0, 3, 2], 1)
-            case "doubt":
-                return np.abs(self._p - self._threshold)
-            case "size":
-                return self._bytes
-            case "review":
-                return self._review
-            case "folder":
-                size = max(self._folder_rank, default=0) + 1
-                ranks = np.zeros(size, np.int64)
-                for number, rank in self._folder_rank.items():
-                    ranks[number] = rank
-                return ranks[self._folder] if self.total else self._folder
-            case "name":
-                # Files that came since the names were last asked for stand at the end.
-                ranks = np.arange(self.total)
-                ranks[: self.names_known] = self._name_rank[: self.total]
-                return ranks
-            case "scan":
-                return np.arange(self.total)
 
     def groups(self) -> list[Group]:
         """The folders of what is listed, most suspects first, then by path."""
@@ -312,17 +197,3 @@ class Listing:
     def reviewed(self) -> int:
         """Files with a review, shown or not."""
         return int(np.count_nonzero(self._review))
-
-
-def table_of(rows: Sequence[tuple[int, float | None, int | None, int | None]]) -> Table:
-    """Folder, P(fake) (nan: none), bytes (-1: unknown) and review's rank, float64 [N, 4]."""
-    return np.array(
-        [(f, np.nan if p is None else p, -1 if b is None else b, r or 0) for f, p, b, r in rows],
-        np.float64,
-    ).reshape(-1, 4)
-
-
-def _in(path: Path, text: str) -> bool:
-    if text.startswith(("/", "~")):
-        return path.is_relative_to(Path(text).expanduser())
-    return text.lower() in str(path).lower()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from scanner.text import percent, printable
+from scanner.tui.cells import Cell, Column
 from scanner.tui.items import Item
 from scanner.tui.listing import Group
-from scanner.tui.table import Cell, Column
 
 BAR = 6
 # Eighths of a cell, so that a short bar still tells 94 % from 99 %.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from scanner.tui.listing import Numbers
+from scanner.tui.columns import Numbers
 
 
 class Selection:

@@ -30,15 +30,16 @@ from scanner.plan import Request
 from scanner.rules import WalkRules
 from scanner.text import counted, percent
 from scanner.tui import desktop, escape, transfer
+from scanner.tui.cells import Column, fit, widths
 from scanner.tui.crash import CrashLog
 from scanner.tui.filters import Filter, complete, parse
 from scanner.tui.plain import run_plain
+from scanner.tui.reading import Subject
 from scanner.tui.rows import FILE_COLUMNS, bar, size_text
 from scanner.tui.selection import Selection
 from scanner.tui.start import start
-from scanner.tui.table import Column, fit, widths
 from scanner.tui.transfer import TransferLog
-from scanner.tui.triage import Subject, Triage
+from scanner.tui.triage import Triage
 from scanner.types import ImageRef
 from scanner.verdict import OperatingPoint
 

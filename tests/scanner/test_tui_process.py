@@ -93,6 +93,8 @@ def test_decisions_outlive_a_kill_at_the_moment_they_are_on_the_screen(journal, 
     try:
         terminal.until("4 decided")
         terminal.press("q")
+        # To be read to its end: what nobody reads fills the pty and holds up the process.
+        terminal.until("go on with: imgscan --tui --journal")
         assert terminal.process.wait(30) == 0
     finally:
         terminal.close()

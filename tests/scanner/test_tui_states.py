@@ -26,7 +26,7 @@ async def test_a_scan_that_fails_midway_keeps_its_list_and_says_what_to_do(
     tmp_path, monkeypatch
 ) -> None:
     # On a busy machine the toast has gone before it is looked for.
-    monkeypatch.setattr("scanner.tui.screens.listed._ERROR_SECONDS", 600.0)
+    monkeypatch.setattr("scanner.tui.screens.following._ERROR_SECONDS", 600.0)
     plan = MadeUpPlan(TEN[:6], ImgscanError("the disk is full; free some space"))
     async with opened(tmp_path / "j.sqlite", plan, listed=6) as (pilot, screen):
         await until(pilot, lambda: "the disk is full; free some space" in toasts(pilot.app))
@@ -51,7 +51,7 @@ async def test_the_list_fills_while_the_scan_runs_and_the_scan_pauses_and_cancel
     tmp_path, monkeypatch
 ) -> None:
     # What was said a moment ago stands where the scan's line does.
-    monkeypatch.setattr("scanner.tui.screens.listed._FLASH_SECONDS", 0.01)
+    monkeypatch.setattr("scanner.tui.screens.following._FLASH_SECONDS", 0.01)
     gates = {name: threading.Event() for name in ("dog.png", "gnu.png", "ibis.png")}
     plan = MadeUpPlan(gates=gates)
     async with opened(tmp_path / "j.sqlite", plan, listed=None) as (pilot, screen):

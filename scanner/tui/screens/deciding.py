@@ -10,10 +10,11 @@ from textual.message import Message
 from scanner.errors import ImgscanError
 from scanner.journal.reviews import RANKS, Decision, Review
 from scanner.text import counted, printable
+from scanner.tui.reading import read_items
 from scanner.tui.rows import name_of
 from scanner.tui.screens.ask import NoteScreen, confirm
 from scanner.tui.screens.listed import ListScreen
-from scanner.tui.triage import MANY, Change, Done, changes, read_items
+from scanner.tui.triage import MANY, Change, Done, changes
 
 # A folder of more files is asked about: its files are not all on the screen.
 _ASK_FROM = 20

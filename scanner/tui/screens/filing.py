@@ -17,12 +17,12 @@ from scanner.tui.desktop import open_in_viewer, reveal
 from scanner.tui.items import Item
 from scanner.tui.manifest import write_manifest
 from scanner.tui.places import check_folder, check_new_file
+from scanner.tui.reading import read_items
 from scanner.tui.results import result_of
 from scanner.tui.screens.ask import AskScreen, confirm
 from scanner.tui.screens.choose import ChooseScreen, TextScreen
 from scanner.tui.screens.deciding import DecidingScreen
 from scanner.tui.transfer import Kind, Operation, Outcome, TransferLog
-from scanner.tui.triage import read_items
 
 _DONE = {"move": "Moved", "copy": "Copied"}
 # Failures that fit into a toast; more get a screen.
