@@ -9,9 +9,9 @@ fitting them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,10 @@ class LeftOutCalibration:
         return probabilities(logits + self.shift, self.temperature)
 
 
+# A family's name -> a fit without it, and its scores as that fit takes them.
+Without: TypeAlias = Callable[[str], tuple[LeftOutCalibration, Sequence[FamilyScores]]]
+
+
 def read_scores(raw: Any, origin: str) -> list[FamilyScores]:
     """The scores inside `trainer benchmark`'s JSON; raises UsageError."""
     try:
@@ -76,16 +80,19 @@ def read_scores(raw: Any, origin: str) -> list[FamilyScores]:
     return scores
 
 
-def fit_left_out(scores: Sequence[FamilyScores]) -> LeftOutCalibration:
+def fit_left_out(scores: Sequence[FamilyScores], *, calibrated: bool = False) -> LeftOutCalibration:
     """Platt's scaling (1999) and the operating points, each family alike within its class.
 
     Tiers of one family share its weight: the three are what a user's folder is a mixture of.
+    Scores that are `calibrated` already, log odds of P(fake), are not scaled again.
     """
     logits, fake, weights = _pooled(scores)
     labels = fake.astype(np.int64)
     # The weights enter by repetition: what fits a temperature takes none.
     drawn = _even_sample(weights)
-    temperature, shift = fit_to_prior(logits[drawn], labels[drawn], 0.5)
+    temperature, shift = 1.0, 0.0
+    if not calibrated:
+        temperature, shift = fit_to_prior(logits[drawn], labels[drawn], 0.5)
     p = probabilities(logits + shift, temperature)
     youden = youden_threshold(p[drawn], labels[drawn])
     thresholds = {
@@ -98,20 +105,27 @@ def fit_left_out(scores: Sequence[FamilyScores]) -> LeftOutCalibration:
     )
 
 
-def cross_fitted(scores: Sequence[FamilyScores]) -> dict[str, Any]:
+def cross_fitted(scores: Sequence[FamilyScores], without: Without | None = None) -> dict[str, Any]:
     """What the operating points do to families that had no part in fitting them.
 
+    `without` fits to all families but one and gives the scores of that one; by default it is
+    `fit_left_out` and the scores as they are.
     For each tier: at each point the share of generators' pictures called fake and of real
     sources' called real (means over families) and their balanced accuracy; ECE of P(fake);
     and with the band of `unsure` the coverage, and the balanced accuracy outside it (None if
     all of one class is unsure).
     """
-    families = sorted({s.family for s in scores})
-    without = {f: fit_left_out([s for s in scores if s.family != f]) for f in families}
+
+    def by_default(family: str) -> tuple[LeftOutCalibration, list[FamilyScores]]:
+        fit = fit_left_out([s for s in scores if s.family != family])
+        return fit, [s for s in scores if s.family == family]
+
+    found = [(without or by_default)(f) for f in sorted({s.family for s in scores})]
+    judged = [(fit, row) for fit, rows in found for row in rows]
     result: dict[str, Any] = {}
     for tier in dict.fromkeys(s.tier for s in scores):
-        rows = [s for s in scores if s.tier == tier]
-        fits = [without[row.family] for row in rows]
+        rows = [row for _, row in judged if row.tier == tier]
+        fits = [fit for fit, row in judged if row.tier == tier]
         p = [fit.p_fake(np.array(row.logits)) for row, fit in zip(rows, fits, strict=True)]
         points = {}
         for point in fits[0].thresholds:

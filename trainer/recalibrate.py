@@ -7,11 +7,26 @@ from typing import Any
 
 from scanner.errors import UsageError
 from trainer import checkpoint
-from trainer.config import config_from_dict
+from trainer.config import FitConfig, config_from_dict
 from trainer.left_out import cross_fitted, fit_left_out, read_scores
 
 # Settings in which a benchmark differs from the fit it stands for: it fits no decoder.
 _APART = ("decoder", "reconstruction", "workers", "preset")
+
+
+def require_same_recipe(config: FitConfig, other: Any, left_out: Path, *, of: str) -> None:
+    """Raises UsageError unless `other`, the settings in file `left_out`, are `config` of `of`."""
+    others = config_from_dict(other, origin=str(left_out)).to_dict()
+    differing = sorted(
+        name
+        for name, value in config.to_dict().items()
+        if others[name] != value and name not in _APART
+    )
+    if differing:
+        raise UsageError(
+            f"{left_out}: is of another {', '.join(differing)} than {of}; run "
+            "`trainer benchmark` with the settings of the run"
+        )
 
 
 def recalibrate(run: Path, left_out: Path) -> dict[str, Any]:
@@ -23,17 +38,7 @@ def recalibrate(run: Path, left_out: Path) -> dict[str, Any]:
     _, config, result = checkpoint.load_run(run)
     raw = checkpoint.read_json(left_out)
     scores = read_scores(raw, str(left_out))
-    other = config_from_dict(raw["config"], origin=str(left_out)).to_dict()
-    differing = sorted(
-        name
-        for name, value in config.to_dict().items()
-        if other[name] != value and name not in _APART
-    )
-    if differing:
-        raise UsageError(
-            f"{left_out}: is of another {', '.join(differing)} than {run}; run "
-            "`trainer benchmark` with the settings of the run"
-        )
+    require_same_recipe(config, raw["config"], left_out, of=str(run))
     if config.prior is not None:
         raise UsageError(
             f"{run}: was fitted with real_per_fake, whose P(fake) left-out families, which count "
