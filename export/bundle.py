@@ -15,7 +15,8 @@ from export.half import write_half
 from export.measured import digest
 from export.parity import HalfParity, Parity, measure_half, require
 from export.to_onnx import write_graphs
-from scanner.bundle import HALF_ENCODER, Bundle, read_bundle, replace_folder, write_bundle
+from scanner.bundle import HALF_ENCODER, Bundle, read_bundle
+from scanner.bundle_writing import replace_folder, write_bundle
 from scanner.errors import UsageError
 from trainer.checkpoint import load_run
 
@@ -70,7 +71,7 @@ def export_run(
     point = operating_point or result["operating_point"]
     if point not in result["thresholds"]:
         raise UsageError(f"--operating-point {point}: the run has {sorted(result['thresholds'])}")
-    notes_text = _read_text(notes) if notes is not None else ""
+    notes_text = read_text(notes) if notes is not None else ""
 
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -129,12 +130,13 @@ def export_run(
 
 def _read_figures(path: Path) -> Any:
     try:
-        return json.loads(_read_text(path), parse_constant=_refuse_constant)
+        return json.loads(read_text(path), parse_constant=_refuse_constant)
     except ValueError as error:
         raise UsageError(f"{path}: not valid JSON: {error}") from None
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """UTF-8; raises UsageError."""
     try:
         return path.read_text("utf-8")
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scanner.bundle import Bundle
 from scanner.preprocess import PreprocessSpec
 
 _FIGURES = ("balanced_accuracy", "recall", "specificity", "precision", "f1", "auc", "ece")
@@ -65,6 +66,69 @@ def model_card(
     return "\n".join(lines)
 
 
+def cascade_card(
+    *,
+    name: str,
+    stages: Sequence[tuple[Bundle, str]],
+    thresholds: Mapping[str, float],
+    operating_point: str,
+    unsure: Sequence[float] | None,
+    metrics: Mapping[str, Any],
+    rescore: tuple[float, float],
+    notes: str,
+) -> str:
+    """Markdown for two stages; `notes` stands between the title and the tables, unchanged.
+
+    `stages` are the bundles and the names that the cascade knows them by.
+    """
+    (first, first_name), (second, second_name) = stages
+    joined = metrics["joined"]
+    band = f"[{rescore[0]:g}, {rescore[1]:g})"
+    lines = [
+        f"# Model card: {name}",
+        "",
+        *([notes.strip(), ""] if notes.strip() else []),
+        "## Model",
+        "",
+        f"- First `{first.name}@{first.digest}` (`{first_name}`), for every picture",
+        f"- Then `{second.name}@{second.digest}` (`{second_name}`), where the first one's P(fake) "
+        f"lies in {band}; what it says counts alone. The cards of both hold for what each scores",
+        "",
+        "Sent on, of left-out pictures (means over families):",
+        "",
+        "| tier | real | fake |",
+        "|---|---|---|",
+        *(
+            f"| {tier} | {shares['real']:.1%} | {shares['fake']:.1%} |"
+            for tier, shares in metrics["rescored"].items()
+        ),
+        "",
+        "## Operating points",
+        "",
+        f"Each stage's P(fake) is calibrated by its own bundle. Thresholds were fitted to the "
+        f"cascade's scores of {joined['pictures']} pictures of {joined['families']} sources and "
+        "generators, each scored by models that were fitted without it. The figures are means "
+        "over families, each judged by thresholds and calibrations without it"
+        + (
+            "; the band alone was chosen on all of them."
+            if joined["band"] == "chosen"
+            else "; the band was given."
+        ),
+        "",
+        *_left_out_table(metrics["left_out_points"], thresholds, operating_point),
+        *_unsure(unsure),
+        "## To make it again",
+        "",
+        f"    python -m export cascade {first_name} {second_name} --rescore {rescore[0]:g} "
+        f"{rescore[1]:g} \\",
+        "        --left-out-first FIRST.json --left-out-second SECOND.json --out BUNDLE",
+        "",
+        "The two files are those of `trainer benchmark` for the recipe of each stage.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def _validation_points(
     metrics: Mapping[str, Any], thresholds: Mapping[str, float], shipped: str, temperature: float
 ) -> list[str]:
@@ -86,11 +150,19 @@ def _left_out_points(
     measured: Mapping[str, Any], thresholds: Mapping[str, float], shipped: str, temperature: float
 ) -> list[str]:
     """Of `trainer calibrate`: what each point does to families that it was fitted without."""
-    lines = [
+    return [
         f"Temperature {temperature:.3f}. Thresholds and temperature were fitted to scores of "
         "sources and generators that were left out of the fit (`trainer calibrate`). The figures "
         "are means over families, each judged by a calibration without it.",
         "",
+        *_left_out_table(measured, thresholds, shipped),
+    ]
+
+
+def _left_out_table(
+    measured: Mapping[str, Any], thresholds: Mapping[str, float], shipped: str
+) -> list[str]:
+    lines = [
         "| tier | operating point | balanced accuracy | generators called fake | sources called "
         "real | worst source called real | ECE |",
         "|---|---|---|---|---|---|---|",

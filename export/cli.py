@@ -1,4 +1,4 @@
-"""`export onnx`: the edge that parses, prints and exits.
+"""`export onnx | cascade`: the edge that parses, prints and exits.
 
 `export` is a builtin of POSIX shells, where `export onnx` silently does nothing; `python -m
 export onnx` and `imgscan-export onnx` work everywhere.
@@ -21,7 +21,7 @@ path_type = click.Path(path_type=Path)
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, prog_name="imgscan-export")
 def command() -> None:
-    """Export a run of `trainer fit` to a bundle that imgscan scans with.
+    """Export a run of `trainer fit` to a bundle that imgscan scans with, or two of them as one.
 
     In POSIX shells `export` is a builtin: write `python -m export` or `imgscan-export`.
     """
@@ -111,6 +111,64 @@ def onnx(
             f"warning: P(fake) of the golden pictures ranges over {parity.probability_range:.1e} "
             "alone: the model hardly looks at them, and the agreement says little"
         )
+    click.echo(f"next: imgscan PATH --model {out}")
+
+
+@command.command()
+@click.argument("first", type=path_type)
+@click.argument("second", type=path_type)
+@click.option("--out", type=path_type, required=True, help="Folder of the bundle.")
+@click.option(
+    "--left-out-first", type=path_type, required=True, help="`trainer benchmark`'s JSON of FIRST."
+)
+@click.option("--left-out-second", type=path_type, required=True, help="The same of SECOND.")
+@click.option("--name", default="cascade", help="Name of the model in reports.")
+@click.option(
+    "--rescore",
+    type=(float, float),
+    metavar="LOW HIGH",
+    help="P(fake) by FIRST that goes to SECOND.  [default: by the left-out scores]",
+)
+@click.option("--share", default=0.5, help="Of left-out pictures that may go to SECOND, at most.")
+@click.option("--operating-point", default="youden", help="The one that scans use by default.")
+@click.option("--notes", type=path_type, help="Markdown for the model card.")
+def cascade(
+    first: Path,
+    second: Path,
+    out: Path,
+    left_out_first: Path,
+    left_out_second: Path,
+    name: str,
+    rescore: tuple[float, float] | None,
+    share: float,
+    operating_point: str,
+    notes: Path | None,
+) -> None:
+    """Make one bundle of two: FIRST scores all pictures, SECOND those that FIRST is unsure of.
+
+    \b
+    python -m export cascade fast accurate --left-out-first fast.json \\
+        --left-out-second accurate.json --out bundles/cascade
+
+    FIRST and SECOND are bundles that come with imgscan, by name, or folders, which are copied.
+    """
+    from export.bundle import read_text
+    from export.cascade import export_cascade, figures
+
+    bundle = export_cascade(
+        (first, second),
+        (left_out_first, left_out_second),
+        out,
+        name=name,
+        rescore=rescore,
+        share=share,
+        operating_point=operating_point,
+        notes=read_text(notes) if notes is not None else "",
+    )
+    assert bundle.rescore is not None
+    low, high = bundle.rescore
+    click.echo(f"{out}: {bundle.name}@{bundle.digest}, P(fake) in [{low:g}, {high:g}) goes on")
+    click.echo(figures(bundle.metrics))
     click.echo(f"next: imgscan PATH --model {out}")
 
 

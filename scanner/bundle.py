@@ -8,6 +8,8 @@
     bundle.json       what `Bundle` holds, and the sha256 of each file
     MODEL_CARD.md     for people
 
+A cascade has no graphs: its bundle.json names two bundles instead, see scanner/stages.py.
+
 Reading verifies everything before a graph is run, and says in one line what is wrong.
 """
 
@@ -18,7 +20,6 @@ import json
 import math
 import os
 import re
-import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,9 +27,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from scanner.embedded import DEFAULT
+from scanner.embedded import EMBEDDED as EMBEDDED
 from scanner.errors import BundleError
 from scanner.onnx_guard import external_data_in
 from scanner.preprocess import PreprocessSpec
+from scanner.stages import read_stages
 from scanner.text import one_line
 
 SCHEMA_VERSION = 1
@@ -36,16 +40,10 @@ REQUIRED_GRAPHS = ("encoder.onnx", "classifier.onnx")
 REQUIRED_FILES = (*REQUIRED_GRAPHS, "MODEL_CARD.md")
 HALF_ENCODER = "encoder.fp16.onnx"
 OPTIONAL_FILES = (HALF_ENCODER, "decoder.onnx")
-_ALL_FILES = ("bundle.json", *REQUIRED_FILES, *OPTIONAL_FILES)
+ALL_FILES = ("bundle.json", *REQUIRED_FILES, *OPTIONAL_FILES)
+CARD = "MODEL_CARD.md"
 REQUIRED_POINTS = ("youden", "best_f1")
 LABELS = ("real", "fake")
-# The bundles that come with this program, by the names that `--model` takes.
-EMBEDDED = MappingProxyType(
-    {
-        "fast": Path(__file__).parent / "default_model",
-        "accurate": Path(__file__).parent / "accurate_model",
-    }
-)
 # A bound on what reading a foreign bundle may cost; far above any model that scans folders.
 _MAX_GRAPH_BYTES = 2 * 1024**3
 _MAX_JSON_BYTES = 16 * 1024**2
@@ -60,7 +58,9 @@ class Bundle:
     the stretch of P(fake), low included, in which there is no verdict; `metrics`
     names the data each figure was measured on; `training` is the training configuration;
     `files` maps each file to its sha256; `digest` is 12 hex digits over bundle.json, which
-    covers every file through its hash.
+    covers every file through its hash. A cascade has `stages`, two bundles of which the second
+    scores again what the first gave a P(fake) within `rescore` (low included, high not); its
+    `spec` is the first's.
     """
 
     path: Path
@@ -74,16 +74,23 @@ class Bundle:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    stages: tuple[Bundle, ...] = ()
+    rescore: tuple[float, float] | None = None
+
+    @property
+    def models(self) -> tuple[Bundle, ...]:
+        """The bundles that hold graphs: itself, or its stages."""
+        return self.stages or (self,)
 
     @property
     def has_decoder(self) -> bool:
-        """Whether the bundle carries the optional reconstruction graph."""
-        return "decoder.onnx" in self.files
+        """Whether the bundle carries the optional reconstruction graph; a cascade, its first."""
+        return "decoder.onnx" in self.models[0].files
 
     @property
     def has_half(self) -> bool:
-        """Whether the bundle carries the optional encoder in half precision."""
-        return HALF_ENCODER in self.files
+        """Whether the bundle carries the optional encoder in half precision; a cascade, both."""
+        return all(HALF_ENCODER in model.files for model in self.models)
 
     def graph(self, name: str) -> bytes:
         """Bytes of one of `files`, verified again as they are read.
@@ -96,7 +103,7 @@ class Bundle:
 
 def default_bundle_path() -> Path:
     """Folder of the embedded bundle that is used unless another is asked for."""
-    return EMBEDDED["fast"]
+    return EMBEDDED[DEFAULT]
 
 
 def bundle_path(model: Path | None) -> Path:
@@ -109,6 +116,14 @@ def bundle_path(model: Path | None) -> Path:
 
 def read_bundle(path: Path) -> Bundle:
     """Verify and read the bundle in folder `path`; raises BundleError, in one line."""
+    return _read(path)
+
+
+def _read_stage(path: Path) -> Bundle:
+    return _read(path, stage=True)
+
+
+def _read(path: Path, *, stage: bool = False) -> Bundle:
     if not path.is_dir():
         raise BundleError(
             f"{path}: no such bundle folder, nor one of {', '.join(EMBEDDED)}; "
@@ -117,6 +132,9 @@ def read_bundle(path: Path) -> Bundle:
     try:
         raw_json = _read_regular(path / "bundle.json", _MAX_JSON_BYTES)
         raw = json.loads(raw_json, parse_constant=_refuse_constant)
+        # Before anything in it is followed: folders can be nested as deep as paths are long.
+        if stage and isinstance(raw, dict) and "stages" in raw:
+            raise BundleError(f"{path}: is a cascade itself; a cascade's stages are single models")
         bundle = _parse(path, raw, hashlib.sha256(raw_json).hexdigest()[:12])
         for name, expected in bundle.files.items():
             _verified(path / name, expected)
@@ -133,74 +151,6 @@ def read_bundle(path: Path) -> Bundle:
     return bundle
 
 
-def write_bundle(
-    out: Path,
-    *,
-    name: str,
-    spec: PreprocessSpec,
-    thresholds: Mapping[str, float],
-    operating_point: str,
-    temperature: float,
-    unsure: tuple[float, float] | None = None,
-    metrics: Mapping[str, Any],
-    training: Mapping[str, Any],
-) -> Bundle:
-    """Complete folder `out`, which holds the graphs and the card, with bundle.json.
-
-    Reads the finished bundle back, so what is returned has been verified.
-    """
-    files = [*REQUIRED_FILES, *(name for name in OPTIONAL_FILES if (out / name).exists())]
-    raw = {
-        "schema_version": SCHEMA_VERSION,
-        "name": name,
-        "labels": list(LABELS),
-        "preprocess": spec.to_dict(),
-        "thresholds": dict(thresholds),
-        "operating_point": operating_point,
-        "temperature": temperature,
-        "unsure": None if unsure is None else list(unsure),
-        "metrics": metrics,
-        "training": training,
-        "files": {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files},
-    }
-    text = json.dumps(raw, indent=2, sort_keys=False, allow_nan=False) + "\n"
-    (out / "bundle.json").write_text(text, encoding="utf-8")
-    return read_bundle(out)
-
-
-def replace_folder(finished: Path, target: Path) -> None:
-    """Move the finished folder to `target`, swapping out an older bundle that stands there.
-
-    Only an empty folder, or a bundle without anything else in it, is ever replaced. A link to
-    one stays, and what it leads to is replaced.
-    """
-    if target.is_symlink() and not target.exists():
-        raise BundleError(f"{target}: a link that leads nowhere; name another --out")
-    target = target.resolve()
-    if target.exists():
-        if not target.is_dir():
-            raise BundleError(f"{target}: exists and is no folder; name another --out")
-        entries = list(target.iterdir())
-        foreign = sorted(e.name for e in entries if e.name not in _ALL_FILES or not e.is_file())
-        if foreign:
-            raise BundleError(
-                f"{target}: holds {foreign[0]}, which is no part of a bundle; name another --out"
-            )
-        if entries and not (target / "bundle.json").exists():
-            raise BundleError(f"{target}: holds files and is no bundle; name another --out")
-        old = target.with_name(f".{target.name}.old-{os.getpid()}")
-        target.rename(old)
-        try:
-            finished.rename(target)
-        except OSError:
-            old.rename(target)
-            raise
-        shutil.rmtree(old)
-    else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        finished.rename(target)
-
-
 def _parse(path: Path, raw: Any, digest: str) -> Bundle:
     if not isinstance(raw, dict):
         raise ValueError("it must hold an object")
@@ -215,7 +165,15 @@ def _parse(path: Path, raw: Any, digest: str) -> Bundle:
         raise ValueError("name must be 1 to 64 printable characters")
     if tuple(raw["labels"]) != LABELS:
         raise ValueError(f"labels must be {list(LABELS)}")
-    spec = PreprocessSpec.from_dict(_object(raw, "preprocess"))
+    stages: tuple[Bundle, ...] = ()
+    rescore = None
+    if "stages" in raw:
+        stages = read_stages(path, raw["stages"], EMBEDDED, _read_stage)
+        spec, rescore = stages[0].spec, _band(raw["rescore"], "rescore")
+        if rescore[0] == rescore[1]:
+            raise ValueError("rescore must be two rising values in 0..1")
+    else:
+        spec = PreprocessSpec.from_dict(_object(raw, "preprocess"))
     thresholds = {
         point: _number(value, f"threshold {point[:40]!r}")
         for point, value in _object(raw, "thresholds").items()
@@ -234,14 +192,19 @@ def _parse(path: Path, raw: Any, digest: str) -> Bundle:
     temperature = _number(raw["temperature"], "temperature")
     if temperature <= 0:
         raise ValueError("temperature must be above 0")
-    unsure = _band(raw.get("unsure"))
+    if stages and temperature != 1.0:
+        raise ValueError("temperature of a cascade must be 1: its stages are calibrated already")
+    unsure = None if raw.get("unsure") is None else _band(raw["unsure"], "unsure")
     files = _object(raw, "files")
-    for required in REQUIRED_FILES:
+    required_files, allowed = (
+        ((CARD,), (CARD,)) if stages else (REQUIRED_FILES, (*REQUIRED_FILES, *OPTIONAL_FILES))
+    )
+    for required in required_files:
         if required not in files:
             raise ValueError(f"files lacks {required}")
     for file_name, digest_hex in files.items():
         # Names are matched against a closed list, so no path of any kind can be smuggled in.
-        if file_name not in (*REQUIRED_FILES, *OPTIONAL_FILES):
+        if file_name not in allowed:
             raise ValueError(f"files names {file_name[:80]!r}, which is no part of a bundle")
         if not isinstance(digest_hex, str) or len(digest_hex) != 64:
             raise ValueError(f"files: the sha256 of {file_name} must be 64 hex digits")
@@ -257,6 +220,8 @@ def _parse(path: Path, raw: Any, digest: str) -> Bundle:
         metrics=MappingProxyType(_object(raw, "metrics")),
         training=MappingProxyType(_object(raw, "training")),
         files=MappingProxyType(files),
+        stages=stages,
+        rescore=rescore,
     )
 
 
@@ -306,14 +271,12 @@ def _number(value: Any, what: str) -> float:
     return float(value)
 
 
-def _band(raw: Any) -> tuple[float, float] | None:
-    if raw is None:
-        return None
+def _band(raw: Any, what: str) -> tuple[float, float]:
     if not isinstance(raw, list) or len(raw) != 2:
-        raise ValueError("unsure must be [low, high] or null")
-    low, high = (_number(value, "unsure") for value in raw)
+        raise ValueError(f"{what} must be [low, high]")
+    low, high = (_number(value, what) for value in raw)
     if not 0.0 <= low <= high <= 1.0:
-        raise ValueError("unsure must be two rising values in 0..1")
+        raise ValueError(f"{what} must be two rising values in 0..1")
     return low, high
 
 

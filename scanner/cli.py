@@ -18,6 +18,7 @@ import click
 
 from scanner import __version__
 from scanner.commands import named_command
+from scanner.embedded import MODEL_HELP
 from scanner.errors import ImgscanError, UsageError
 from scanner.options.journal import JournalOptions, journal_options
 from scanner.options.limits import limit_options
@@ -79,7 +80,7 @@ class _PathType(click.Path):
     "--model",
     type=_PathType(),
     metavar="NAME|FOLDER",
-    help="fast (the default) or accurate, or a bundle's folder.",
+    help=MODEL_HELP,
 )
 @click.option(
     "--device",
@@ -221,6 +222,7 @@ def imgscan(
                     tally,
                     seconds=progress.seconds,
                     device=detector.device,
+                    stages=detector.stages_used,
                     model=opened.model_name,
                     point=opened.point,
                     known=journal.known,

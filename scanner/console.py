@@ -120,11 +120,15 @@ def show_summary(
     model: str,
     point: OperatingPoint,
     known: int = 0,
+    stages: str = "",
     left_out: str,
     report: Path | None,
     interrupted: bool,
 ) -> None:
-    """Counts, rate and device, and what was left out, on stdout."""
+    """Counts, rate and device, and what was left out, on stdout.
+
+    `stages` says what a cascade's stages did; see `scanner.cascade.Model`.
+    """
     rate = tally.scanned / max(seconds, 1e-9)
     rows = [
         ("Scanned", f"{tally.scanned:,} in {seconds:.1f} s ({rate:.1f} a second, on {device})"),
@@ -135,6 +139,8 @@ def show_summary(
     ]
     if tally.unsure:
         rows.append(("Unsure", f"{tally.unsure:,}: the model withholds its verdict; look yourself"))
+    if stages:
+        rows.append(("Stages", stages))
     if known:
         rows.append(("Known", f"{known:,} of {tally.scanned:,} unchanged since an earlier scan"))
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.reasons.most_common())

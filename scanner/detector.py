@@ -89,6 +89,11 @@ class Detector:
         # On CUDA the second prepares its batch while the first one's is computed.
         return 2 if self.device == "cuda" else default_workers()
 
+    @property
+    def stages_used(self) -> str:
+        """Nothing to tell of a single model; see `scanner.cascade.Model`."""
+        return ""
+
     def score(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """float32 [B, V, 3, S, S] -> calibrated P(fake), float64 [B]."""
         return probabilities(self.logits(batch), self.bundle.temperature)
@@ -130,6 +135,10 @@ class Detector:
         features = self.features(pixels)
         (logit,) = self._classifier.run(None, {self._classifier_input: features})
         return np.asarray(logit, np.float32)
+
+    def deciding(self, batch: npt.NDArray[np.float32]) -> Detector:
+        """Itself: the single model that scores a picture; see `scanner.cascade.Cascade`."""
+        return self
 
     def reconstruct(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
         """Prepared pixels float32 [N, 3, S, S] -> RGB in [0, 1], float32 [N, 3, R, R].

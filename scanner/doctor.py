@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scanner import __version__
+from scanner.embedded import MODEL_HELP
 from scanner.text import printable
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _INDENT = 14
     "--model",
     type=click.Path(path_type=Path),
     metavar="NAME|FOLDER",
-    help="fast (the default) or accurate, or a bundle's folder.",
+    help=MODEL_HELP,
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def doctor(device: Device, model: Path | None, as_json: bool) -> int:

@@ -22,7 +22,7 @@ from scanner.types import Failed, ImageRef, Verdict
 from scanner.verdict import OperatingPoint
 
 if TYPE_CHECKING:
-    from scanner.detector import Detector
+    from scanner.cascade import Model
 
 Device = Literal["auto", "cuda", "cpu"]
 
@@ -91,16 +91,16 @@ class OpenedScan:
         """Which files of the roots, as the journal tells lists apart."""
         return self.request.walk.selection
 
-    def load(self) -> Detector:
+    def load(self) -> Model:
         """The model, ready; decoders start beside it. Raises ImgscanError."""
         start_ahead()
-        from scanner.detector import Detector
+        from scanner.cascade import open_model
 
         request = self.request
-        return Detector(self.bundle, request.device, cuda_batch=request.batch_size)
+        return open_model(self.bundle, request.device, cuda_batch=request.batch_size)
 
     def scan(
-        self, detector: Detector, memory: Memory | None = None
+        self, detector: Model, memory: Memory | None = None
     ) -> Generator[Verdict | Failed, None, None]:
         """The results, within `spool`. A second time, the roots are looked at anew."""
         refs = self._refs or self._find()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scanner.bundle import default_bundle_path, read_bundle
+from scanner.bundle import EMBEDDED, read_bundle
 from scanner.detector import Detector
 from scanner.images import decode
 from scanner.preprocess import prepare
@@ -36,7 +36,7 @@ GOLDEN = {
 
 
 def test_the_samples_score_as_they_did_when_the_model_was_embedded():
-    bundle = read_bundle(default_bundle_path())
+    bundle = read_bundle(EMBEDDED["fast"])
     detector = Detector(bundle, device="cpu")
     for name, expected in GOLDEN.items():
         pixels = decode(ImageRef(SAMPLES / name), bundle.spec)
@@ -57,7 +57,7 @@ def test_the_held_out_split_keeps_its_balanced_accuracy():
     pytest.importorskip("sklearn")
     from trainer.data import load_samples
 
-    bundle = read_bundle(default_bundle_path())
+    bundle = read_bundle(EMBEDDED["fast"])
     detector = Detector(bundle, device="cpu")
     samples = [s for s in load_samples(Path(DATA)) if s.split == "val"]
     labels = np.array([s.label for s in samples])

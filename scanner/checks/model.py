@@ -43,6 +43,10 @@ def model(path: Path | None) -> tuple[Finding, Bundle | None]:
     facts["half_precision"] = bundle.has_half
     kinds = "float32 and half precision" if bundle.has_half else "float32"
     text = f"{bundle.name}@{bundle.digest}, verified; {kinds}"
+    if bundle.stages:
+        stages = [f"{stage.name}@{stage.digest}" for stage in bundle.stages]
+        facts["stages"] = stages
+        text += f"; {stages[0]}, then {stages[1]}"
     return Finding("Model", "Bundle", "ok", text, facts=facts), bundle
 
 
@@ -77,7 +81,7 @@ def _provider(bundle: Bundle, name: str, batch: npt.NDArray[np.float32], device:
                 raise ImgscanError("no NVIDIA driver was found")
             if missing:
                 raise ImgscanError(f"cannot be loaded: {', '.join(missing)}")
-        seconds = try_provider(bundle, name, batch)
+        seconds = sum(try_provider(model, name, batch) for model in bundle.models)
         if name == "CUDAExecutionProvider":
             precision, facts["half_precision"] = _precision(bundle)
     except ImgscanError as error:
@@ -92,19 +96,20 @@ def _provider(bundle: Bundle, name: str, batch: npt.NDArray[np.float32], device:
         state: State = "broken" if needed else "missing"
         return Finding("Providers", short, state, f"no: {error}{note}", remedy, facts)
     facts |= {"runs": True, "batch": len(batch), "seconds": seconds}
+    stages = " by both stages" if bundle.stages else ""
     text = (
-        f"yes: {len(batch)} pictures in {seconds * 1000:.0f} ms (onnxruntime {runtime_version()})"
-        f"{precision}"
+        f"yes: {len(batch)} pictures in {seconds * 1000:.0f} ms{stages} "
+        f"(onnxruntime {runtime_version()}){precision}"
     )
     return Finding("Providers", short, "ok", text, facts=facts)
 
 
 def _precision(bundle: Bundle) -> tuple[str, bool]:
     """What a scan on CUDA computes in, in words, and whether that is half precision."""
-    detector = Detector(bundle, "cuda")
-    if detector.half:
+    detectors = [Detector(model, "cuda") for model in bundle.models]
+    if all(detector.half for detector in detectors):
         return "; in half precision", True
-    refused = detector.half_refused
+    refused = next((d.half_refused for d in detectors if d.half_refused), None)
     return "; in float32" + (f", half precision was refused: {refused}" if refused else ""), False
 
 

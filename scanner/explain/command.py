@@ -8,6 +8,7 @@ from typing import Literal
 
 import click
 
+from scanner.embedded import MODEL_HELP
 from scanner.errors import ImgscanError, UsageError
 from scanner.text import printable
 
@@ -23,7 +24,7 @@ _FAILED = 2  # as for a scan: a file could not be read
     "--model",
     type=click.Path(path_type=Path),
     metavar="NAME|FOLDER",
-    help="fast (the default) or accurate, or a bundle's folder.",
+    help=MODEL_HELP,
 )
 @click.option(
     "--device",
@@ -46,7 +47,7 @@ def explain(
         raise UsageError(f"--out {out}: is the picture itself; name another file")
 
     from scanner.bundle import bundle_path, read_bundle
-    from scanner.detector import Detector
+    from scanner.cascade import open_model
     from scanner.explain.maps import explain as maps_of
     from scanner.explain.sheet import draw_sheet
     from scanner.images import decode
@@ -58,12 +59,12 @@ def explain(
     if isinstance(pixels, Failed):
         click.echo(printable(f"imgscan: {file}: {pixels.detail} ({pixels.reason})"), err=True)
         return _FAILED
-    found = maps_of(pixels, Detector(bundle, device))
+    found = maps_of(pixels, open_model(bundle, device))
     assert found is not None  # it is None only where it was cancelled
     verdict = judge(pixels.ref, pixels.facts, found.p_fake, operating_point(bundle))
     score = (
         f"P(fake) {found.p_fake:.4f}: {verdict.verdict} at {verdict.operating_point} "
-        f"({verdict.threshold:.4f}), {bundle.name}@{bundle.digest}"
+        f"({verdict.threshold:.4f}), {bundle.name}@{bundle.digest}{found.by}"
     )
     stream = io.BytesIO()
     draw_sheet(file.name, found, score).save(stream, "PNG")

@@ -31,13 +31,15 @@ _BATCH = 16
 
 class _Bundle(Protocol):
     @property
+    def name(self) -> str: ...
+    @property
     def spec(self) -> PreprocessSpec: ...
     @property
     def temperature(self) -> float: ...
 
 
-class Scorer(Protocol):
-    """The part of a Detector that the maps are made with."""
+class Decider(Protocol):
+    """The part of a Detector that a map of attention is made with."""
 
     @property
     def bundle(self) -> _Bundle:
@@ -45,6 +47,17 @@ class Scorer(Protocol):
 
     def logits(self, batch: Floats) -> npt.NDArray[np.float64]:
         """float32 [B, V, 3, S, S] -> uncalibrated logit [B], mean over the views."""
+
+
+class Scorer(Protocol):
+    """The part of a model, of one stage or two, that the maps are made with."""
+
+    @property
+    def bundle(self) -> _Bundle:
+        """Its preprocessing."""
+
+    def deciding(self, batch: Floats) -> Decider:
+        """The stage whose score this picture has, float32 [1, V, 3, S, S]."""
 
     def reconstruct(self, pixels: Floats) -> Floats | None:
         """Prepared pixels [N, 3, S, S] -> RGB in [0, 1], [N, 3, R, R]; None without a decoder."""
@@ -69,7 +82,7 @@ class Explanation:
 
     `squares` is uint8 [V, S, S, 3], what the model sees. `remade` is None without a decoder,
     for the reason in `missing`. `heat` is float32 [V, S, S], see `occlusion_map`. `p_fake` is
-    calibrated, in [0, 1].
+    calibrated, in [0, 1]; `by`, as by `by_stage()`, is whose score and attention these are.
     """
 
     squares: Bytes
@@ -77,6 +90,7 @@ class Explanation:
     missing: str
     heat: Floats
     p_fake: float
+    by: str = ""
 
 
 def explain(
@@ -97,14 +111,25 @@ def explain(
     heat = occlusion_map(squares, detector, grid=grid, cancelled=cancelled)
     if heat is None:
         return None
-    logit = detector.logits(normalised(squares, spec)[None])
+    decider = detector.deciding(normalised(squares, spec)[None])
+    logit = decider.logits(normalised(squares, decider.bundle.spec)[None])
     return Explanation(
         squares=squares,
         remade=remade if isinstance(remade, Remade) else None,
         missing="" if isinstance(remade, Remade) else remade,
         heat=heat,
-        p_fake=float(probabilities(logit, detector.bundle.temperature)[0]),
+        p_fake=float(probabilities(logit, decider.bundle.temperature)[0]),
+        by=_by(detector, decider),
     )
+
+
+def by_stage(squares: Bytes, detector: Scorer) -> str:
+    """ ", by NAME" for the stage of a cascade that scores these squares; else empty."""
+    return _by(detector, detector.deciding(normalised(squares, detector.bundle.spec)[None]))
+
+
+def _by(detector: Scorer, decider: Decider) -> str:
+    return "" if decider.bundle is detector.bundle else f", by {decider.bundle.name}"
 
 
 def remake(squares: Bytes, detector: Scorer) -> Remade | str:
@@ -139,13 +164,14 @@ def occlusion_map(
     patch brought: above 0 towards fake, below 0 towards real. A pixel has the mean over the
     patches that cover it. None if `cancelled` became true between two batches.
     """
-    spec, temperature = detector.bundle.spec, detector.bundle.temperature
+    decider = detector.deciding(normalised(squares, detector.bundle.spec)[None])
+    spec, temperature = decider.bundle.spec, decider.bundle.temperature
     views, size = squares.shape[:2]
     heat = np.zeros((views, size, size), np.float64)
     for view, square in enumerate(squares):
         prepared = normalised(square[None], spec)  # [1, 3, S, S]
         blurred = local_mean(prepared[0], max(1, size // grid))
-        whole = detector.logits(prepared[None])[0]
+        whole = decider.logits(prepared[None])[0]
         covered = np.zeros((size, size))
         boxes = list(_patches(size, grid))
         for start in range(0, len(boxes), _BATCH):
@@ -155,7 +181,7 @@ def occlusion_map(
             batch = np.repeat(prepared[None], len(some), axis=0)  # [B, 1, 3, S, S]
             for picture, (rows, columns) in zip(batch, some, strict=True):
                 picture[0, :, rows, columns] = blurred[:, rows, columns]
-            changes = (whole - detector.logits(batch)) / temperature
+            changes = (whole - decider.logits(batch)) / temperature
             for change, (rows, columns) in zip(changes, some, strict=True):
                 heat[view, rows, columns] += change
                 covered[rows, columns] += 1

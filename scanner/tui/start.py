@@ -21,7 +21,7 @@ from scanner.text import printable
 from scanner.verdict import CUSTOM
 
 if TYPE_CHECKING:
-    from scanner.detector import Detector
+    from scanner.cascade import Model
 
 
 def start(
@@ -82,11 +82,11 @@ def start(
             bundle = read_bundle(bundle_path(_model(digest)))
 
         @cache
-        def detector() -> Detector:
+        def detector() -> Model:
             """For the maps; loaded when the first is asked for."""
-            from scanner.detector import Detector
+            from scanner.cascade import open_model
 
-            return Detector(bundle, request.device, cuda_batch=request.batch_size)
+            return open_model(bundle, request.device, cuda_batch=request.batch_size)
 
         return DetailPanel(bundle, detector, id="panel")
 

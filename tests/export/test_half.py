@@ -22,7 +22,8 @@ from export.cli import command
 from export.compact import compact
 from export.half import rounding, to_half, write_half
 from export.parity import golden_pictures, measure_half
-from scanner.bundle import EMBEDDED, HALF_ENCODER, Bundle, read_bundle, write_bundle
+from scanner.bundle import EMBEDDED, HALF_ENCODER, Bundle, read_bundle
+from scanner.bundle_writing import write_bundle
 from scanner.detector import Detector
 from scanner.half import TOLERANCE
 from scanner.preprocess import prepare

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scanner.bundle import Bundle, write_bundle
+from scanner.bundle import Bundle
+from scanner.bundle_writing import write_bundle
 from scanner.preprocess import PreprocessSpec
 
 

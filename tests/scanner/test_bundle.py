@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scanner.bundle import Bundle, default_bundle_path, read_bundle, replace_folder
+from scanner.bundle import Bundle, default_bundle_path, read_bundle
+from scanner.bundle_writing import replace_folder
 from scanner.errors import BundleError
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,9 +27,14 @@ class Corners:
     """Fine contrast in the upper left corner speaks for fake, in the lower right for real."""
 
     bundle: object = field(
-        default_factory=lambda: SimpleNamespace(spec=PreprocessSpec(size=SIZE), temperature=0.5)
+        default_factory=lambda: SimpleNamespace(
+            name="corners", spec=PreprocessSpec(size=SIZE), temperature=0.5
+        )
     )
     scored: int = 0
+
+    def deciding(self, batch: Any) -> Any:
+        return self
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
         self.scored += len(batch)

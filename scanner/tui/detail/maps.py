@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from scanner.errors import ImgscanError
 from scanner.explain import Remade, occlusion_map, remake
-from scanner.explain.maps import Scorer
+from scanner.explain.maps import Scorer, by_stage
 from scanner.text import one_line
 from scanner.tui.detail.errands import Errands
 from scanner.tui.detail.pictures import Recent
@@ -25,12 +25,14 @@ _KEPT = 32
 @dataclass(frozen=True, slots=True)
 class MapsMade:
     """`remade` is None without a decoder, for the reason in `missing`; `heat` is float32
-    [V, S, S] or None while it is not made; `problem` says why there are no maps at all.
+    [V, S, S] or None while it is not made, and `by` the stage of a cascade that it is of;
+    `problem` says why there are no maps at all.
     """
 
     remade: Remade | None = None
     missing: str = ""
     heat: npt.NDArray[np.float32] | None = None
+    by: str = ""
     problem: str = ""
 
 
@@ -102,5 +104,6 @@ class Maps:
             made = MapsMade(remade) if isinstance(remade, Remade) else MapsMade(missing=remade)
         if heat and made.heat is None:
             found = occlusion_map(squares, self._detector, cancelled=cancel.is_set)
-            return None if found is None else replace(made, heat=found)
+            by = by_stage(squares, self._detector)
+            return None if found is None else replace(made, heat=found, by=by)
         return made

@@ -268,7 +268,7 @@ class DetailPanel(Widget, can_focus=True):
             self._picture.show_picture(
                 heat, lambda: side_by_side(heat_picture(loaded.squares, heat)), words
             )
-            legend = "attention, no proof: orange to fake, blue to real"
+            legend = f"attention{made.by}, no proof: orange to fake, blue to real"
             self._caption.update(Text(f"{legend}\n{words}"))
         elif made.remade is None:
             self._say(Text(printable(f"no {self._shown}: {made.missing}")), self._shown)
