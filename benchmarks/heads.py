@@ -13,17 +13,18 @@ docs/model-quality.md states what was found.
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from benchmarks.aligned import Pairs
+from benchmarks.head_fits import LOSSES, Head, HeadFit
 from trainer.benchmark import families_of
 from trainer.commands.benchmark import _parse_families
 from trainer.config import FitConfig, load_config
@@ -35,7 +36,6 @@ from trainer.tiers import TIERS
 
 WIDTH = 768  # of CLIP ViT-B/16
 STATISTICS = ("class", "mean", "deviation")
-Logits = npt.NDArray[np.float64]
 
 
 def columns(config: FitConfig, blocks: Sequence[int], statistics: Sequence[str]) -> list[int]:
@@ -66,24 +66,6 @@ def weights(
     return torch.tensor([each[kind] for kind in kinds], dtype=torch.float32)
 
 
-def regression(x: Tensor, fake: Tensor, weight: Tensor, l2: float) -> tuple[Tensor, Tensor]:
-    """Weighted logistic regression by L-BFGS; x [N, F] -> (weights [F], bias [1])."""
-    w, b = torch.zeros(x.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)
-    optimiser = torch.optim.LBFGS([w, b], max_iter=40, line_search_fn="strong_wolfe")
-
-    def loss() -> float:
-        optimiser.zero_grad()
-        each = torch.nn.functional.binary_cross_entropy_with_logits(
-            x @ w + b, fake, reduction="none"
-        )
-        total = (weight * each).sum() + l2 * (w @ w)
-        total.backward()  # type: ignore[no-untyped-call]
-        return float(total.detach())
-
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return w.detach(), b.detach()
-
-
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -96,6 +78,13 @@ def main() -> None:
     parser.add_argument("--statistics", nargs="+", choices=STATISTICS, default=list(STATISTICS))
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--l2", type=float, default=1e-3)
+    parser.add_argument("--loss", choices=LOSSES, default="bce")
+    parser.add_argument("--hidden", type=int, default=0, help="units of a perceptron (none)")
+    parser.add_argument("--dro-rounds", type=int, default=0, help="of group-DRO over sources")
+    parser.add_argument("--with-fast", type=Path, metavar="CACHE",
+                        help="beside them the encodings of the preset `default`")  # fmt: skip
+    parser.add_argument("--without-clip", action="store_true", help="those alone")
+    parser.add_argument("--save", type=Path, help="JSON of all left-out scores")
     parser.add_argument("--limit", type=int, default=75)
     parser.add_argument("--aligned", type=Path, metavar="WEIGHTS", help="folder of taef2_*.pth")
     parser.add_argument("--aligned-share", type=float, default=0.2, help="of the fakes' weight")
@@ -117,11 +106,23 @@ def main() -> None:
         lambda variant, done, total: print(f"encoded {done}/{total} ({variant})", flush=True),
     )  # fmt: skip
     taken = columns(config, asked.blocks, asked.statistics)
+    fast = None
+    if asked.with_fast:
+        small = load_config("default", {"holdout": asked.holdout, "workers": 0})
+        fast = EncodedPictures(
+            asked.with_fast, AutoencoderClassifier(small), samples, small, torch.device("cpu"),
+            lambda variant, done, total: print(f"encoded {done}/{total} ({variant})", flush=True),
+        )  # fmt: skip
+
+    def read(kept: EncodedPictures, variant: str, of: Sequence[Sample]) -> Tensor:
+        rows = kept.rows(of)
+        kept.fill(variant, rows, maps=False)
+        return kept.read(variant, rows, maps=0)[0].features
 
     def features(variant: str, of: Sequence[Sample]) -> Tensor:
-        rows = encoded.rows(of)
-        encoded.fill(variant, rows, maps=False)
-        return encoded.read(variant, rows, maps=0)[0].features[:, taken]
+        parts = [] if asked.without_clip else [read(encoded, variant, of)[:, taken]]
+        parts += [read(fast, variant, of)] if fast is not None else []
+        return torch.cat(parts, dim=1)
 
     parts = [features(f"lottery-{draw}", train) for draw in range(asked.draws)]
     learnt = train * asked.draws
@@ -137,30 +138,34 @@ def main() -> None:
     x = (x - mean) / deviation
     fake = [s.label == FAKE or m for s, m in zip(learnt, made, strict=True)]
 
-    def fitted(kept: Sequence[int]) -> tuple[Tensor, Tensor]:
+    fit = HeadFit(asked.loss, asked.l2, asked.hidden, asked.dro_rounds)
+
+    def fitted(kept: Sequence[int]) -> Head:
         some = weights([learnt[i].source for i in kept], [fake[i] for i in kept],
                        [made[i] for i in kept], asked.aligned_share)  # fmt: skip
         weight = torch.zeros(len(learnt))
         weight[list(kept)] = some
-        return regression(x, torch.tensor(fake, dtype=torch.float32), weight, asked.l2)
+        labels = torch.tensor(fake, dtype=torch.float32)
+        return fit(x, labels, weight, [s.source for s in learnt], config.seed)
 
     scores: list[FamilyScores] = []
     aucs: dict[str, list[float]] = {tier: [] for tier in TIERS}
     for name in sorted(set(family.values())):
         out = [s for s in samples if family[s.source] == name]
         groups = {s.group for s in out}
-        w, b = fitted([i for i, s in enumerate(learnt) if s.group not in groups])
+        head = fitted([i for i, s in enumerate(learnt) if s.group not in groups])
         out = sorted(out, key=lambda s: draw_key(config.seed, "benchmark", s.key))[: asked.limit]
         others = [s for s in splits.holdout if s.label != out[0].label]
         for tier in TIERS:
-            own, known = (
-                (((features(tier, some) - mean) / deviation) @ w + b).double().numpy()
-                for some in (out, others)
-            )
+            own, known = (head((features(tier, some) - mean) / deviation) for some in (out, others))
             of_fake, of_real = (own, known) if out[0].label == FAKE else (known, own)
             labels = [1] * len(of_fake) + [0] * len(of_real)
             aucs[tier].append(float(roc_auc_score(labels, np.concatenate([of_fake, of_real]))))
             scores.append(FamilyScores(name, out[0].label == FAKE, tier, tuple(own.tolist())))
+    if asked.save:
+        rows = [{"family": s.family, "label": "fake" if s.fake else "real", "tier": s.tier,
+                 "logits": s.logits} for s in scores]  # fmt: skip
+        asked.save.write_text(json.dumps({"left_out": rows}), encoding="utf-8")
     print("| tier | left out: balanced accuracy | fakes found | real let pass | worst | AUC |")
     print("|---|---|---|---|---|---|")
     for tier, measured in cross_fitted(scores).items():

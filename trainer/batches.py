@@ -149,7 +149,9 @@ class FromCache:
         maps = model.decoder is not None
         self._rows = cache.rows(splits.train)
         self._val_rows = cache.rows(splits.val)
-        for draw in range(min(config.cached_draws, config.epochs)):
+        whole = config.optimizer == "lbfgs"  # every epoch sees all draws
+        self.draws = config.cached_draws if whole else min(config.cached_draws, config.epochs)
+        for draw in range(self.draws):
             cache.fill(f"lottery-{draw}", self._rows, maps=maps)
         cache.fill("clean", self._val_rows, maps=maps)
 
@@ -168,6 +170,10 @@ class FromCache:
             maps = maps_of(self.model, self.config, len(part))
             variant = f"lottery-{epoch % self.config.cached_draws}"
             yield self._batch(variant, [samples[i] for i in part], maps)
+
+    def drawn(self, draw: int) -> Tensor:
+        """Features of all training pictures in one draw of the augmentation, [N, F]."""
+        return self.cache.read(f"lottery-{draw}", self._rows, maps=0)[0].features
 
     def val(self, model: AutoencoderClassifier) -> Iterator[Batch]:
         """See `Source`; a frozen encoder is the same in `model`."""

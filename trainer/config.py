@@ -19,6 +19,7 @@ Perceptual = Literal["none", "lpips-alex", "lpips-vgg", "stlpips-alex", "stlpips
 ClassificationLoss = Literal["bce", "smoothed-bce", "focal"]
 Augmentation = Literal["none", "flip", "neutral"]
 Balance = Literal["none", "class", "source"]
+Optimizer = Literal["adamw", "lbfgs"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 
@@ -88,10 +89,12 @@ class FitConfig:
     # schedule
     epochs: int = 10
     batch_size: int = 16  # of all processes together
+    # lbfgs: all cached draws at once; a frozen encoder and a head without hidden layers alone.
+    optimizer: Optimizer = "adamw"
     accumulate: int = 1  # batches whose gradients make one step
     learning_rate: float = 3e-4
     encoder_learning_rate: float = 0.0  # for the unfrozen stages; 0: as learning_rate
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # lbfgs: the factor of the squared norm in the loss
     cosine: bool = False  # anneal the learning rate to zero over the epochs
     patience: int = 0  # epochs without a better validation AUC before stopping; 0: never
     ema: float = 0.0  # decay per step of the weights' moving average, which is judged; 0: none
@@ -122,6 +125,14 @@ class FitConfig:
             raise UsageError("experts must be 2 or more, or 0 where expert_column names the kinds")
         if self.cached_draws and (self.unfrozen or self.views != 1):
             raise UsageError("cached_draws needs a frozen encoder (unfrozen = 0) and one view")
+        if self.optimizer == "lbfgs":
+            needed = {"head": (), "decoder": "none", "experts": 0, "expert_column": "", "ema": 0.0}
+            wrong = [n for n, value in needed.items() if getattr(self, n) != value]
+            if wrong or not self.cached_draws or self.c_off or self.c_ramp:
+                raise UsageError(
+                    "optimizer = 'lbfgs' fits one layer on cached_draws, without hidden layers, "
+                    "decoder, experts, ema, c_off and c_ramp"
+                )
         if self.unfrozen and 0 < self.epochs <= self.freeze_epochs:
             raise UsageError(
                 f"freeze_epochs = {self.freeze_epochs} leaves none of {self.epochs} epochs to the "

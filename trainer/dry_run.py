@@ -75,7 +75,7 @@ def _dry_run(
     amp = amp_dtype(config, device)
     scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
     # As pictures pass, also where the fit would fill a cache: that would be to write.
-    online = replace(config, cached_draws=0)
+    online = replace(config, cached_draws=0, optimizer="adamw")
     source = open_source(model, splits, online, device, amp, processes=processes)
     plan = accumulation(source.sizes(), config.accumulate)
     weights = loss_weights(config, config.epochs - 1)
@@ -117,7 +117,8 @@ def _dry_run(
             loads.append(loaded - began)
             learns.append(_now(device) - loaded)
     load, learn = sum(loads) / len(loads), sum(learns) / len(learns)
-    draws = min(config.cached_draws, config.epochs)
+    whole = config.optimizer == "lbfgs"
+    draws = config.cached_draws if whole else min(config.cached_draws, config.epochs)
     memory, meaning = _memory(device)
     return DryRun(
         device=str(device),

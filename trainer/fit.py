@@ -36,6 +36,7 @@ from trainer.optim import (
 )
 from trainer.processes import ALONE, Forward, Processes
 from trainer.scores import figures, score_encoded
+from trainer.whole_batch import WholeBatch
 
 __all__ = ["DivergedError", "EpochReport", "fit"]
 
@@ -103,7 +104,10 @@ def _fit(
     judged = model if ema is None else cast(AutoencoderClassifier, ema.module)
     scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
 
-    plan = accumulation(source.sizes(), config.accumulate)
+    whole: WholeBatch | None = None
+    if config.optimizer == "lbfgs":
+        whole = WholeBatch(model, source, config, classification_loss, processes)
+    plan = accumulation([] if whole else source.sizes(), config.accumulate)
     forward = Forward(model, processes)
     first, best_auc, best_epoch, seconds_before = 0, -1.0, -1, 0.0
     if resume:
@@ -132,7 +136,11 @@ def _fit(
             rate = set_learning_rate(optimizer, config, epoch)
             r_weight, c_weight = loss_weights(config, epoch)
             sums = np.zeros(4)  # loss, reconstruction, classification, pictures
-            batches = zip(source.train(epoch), plan, strict=True)
+            batches = zip(source.train(epoch) if plan else (), plan, strict=True)
+            if whole is not None:
+                left = whole.epoch(epoch)
+                _refuse_infinite([left], epoch, 0)
+                sums = np.array([left, 0.0, left, 1.0]) * whole.pictures
             for step, (batch, (share, last)) in enumerate(batches):
                 with torch.autocast(device.type, dtype=amp, enabled=amp is not None):
                     output = forward(batch.encoded, average=last)

@@ -119,6 +119,10 @@ class ClassificationLoss(nn.Module):
 
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
         """Logits [N] and labels [N] (1: fake) -> a scalar."""
+        return self.each(logit, label).mean()
+
+    def each(self, logit: Tensor, label: Tensor) -> Tensor:
+        """As `forward()`, before the mean: [N]."""
         logit, label = logit.float(), label.float()
         weight: Tensor | None = None
         if self.class_weights is not None:
@@ -126,10 +130,10 @@ class ClassificationLoss(nn.Module):
             weight = real + (fake - real) * label
         if self.kind == "focal":
             each: Tensor = sigmoid_focal_loss(logit, label, alpha=self.alpha, gamma=self.gamma)
-            return (each if weight is None else each * weight).mean()
+            return each if weight is None else each * weight
         if self.kind == "smoothed-bce":
             label = label * (1 - self.smoothing) + 0.5 * self.smoothing
-        return F.binary_cross_entropy_with_logits(logit, label, weight)
+        return F.binary_cross_entropy_with_logits(logit, label, weight, reduction="none")
 
 
 def loss_weights(config: FitConfig, epoch: int) -> tuple[float, float]:
