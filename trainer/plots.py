@@ -19,7 +19,15 @@ from trainer.scores import CALIBRATION_BINS, Array, Labels
 from trainer.tables import THRESHOLD_NAMES
 
 REAL_COLOUR, FAKE_COLOUR = "#2a7fb8", "#d1495b"
-_MARKERS = {"half": ("o", "#444444"), "best_f1": ("s", "#7b4ea3"), "youden": ("^", "#1b8a5a")}
+# Of an operating point: its sign, colour and line. Points of later kinds share the last ones.
+_MARKS = {
+    "half": ("o", "#444444", ":"),
+    "best_f1": ("s", "#7b4ea3", "-."),
+    "youden": ("^", "#1b8a5a", "--"),
+    "fpr_1pct": ("D", "#c77c11", (0, (5, 1))),
+    "fpr_0.1pct": ("v", "#8c2d04", (0, (1, 1))),
+}
+_OTHER = ("X", "#5b6770", "-")
 _INCHES, _DPI = (5.2, 4.4), 120
 # Any: rc_context types its keys by a list of all of them.
 _STYLE: Any = {
@@ -170,12 +178,11 @@ def histogram(title: str, p: Array, labels: Labels, figures: Mapping[str, dict[s
                     part, 40, range=(0, 1), weights=weights, color=colour, alpha=0.55,
                     label=f"{name} ({len(part)})",
                 )  # fmt: skip
-        styles = {"half": ":", "best_f1": "-.", "youden": "--"}
         for key, at in figures.items():
+            _, colour, line = _MARKS.get(key, _OTHER)
             axis.axvline(
-                at["threshold"], color=_MARKERS[key][1], linewidth=1.5, linestyle=styles[key],
-                label=_at(key, at),
-            )  # fmt: skip
+                at["threshold"], color=colour, linewidth=1.5, linestyle=line, label=_at(key, at)
+            )
         axis.set_xlim(0, 1)
         axis.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
         axis.set_ylabel("share of the class")
@@ -195,7 +202,7 @@ def _square() -> tuple[Figure, Axes]:
 
 
 def _mark(axis: Axes, key: str, at: dict[str, Any], x: float, y: float) -> None:
-    marker, colour = _MARKERS[key]
+    marker, colour, _ = _MARKS.get(key, _OTHER)
     axis.plot(x, y, marker, color=colour, markersize=8, markeredgecolor="white", label=_at(key, at))
 
 
