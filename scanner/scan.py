@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from scanner.ahead import Ahead
 from scanner.decoders import Decoders
+from scanner.domain import limited
 from scanner.errors import ImgscanError
 from scanner.limits import Limits
 from scanner.memory import Memory
@@ -36,11 +37,15 @@ _TICK_S = 0.05
 
 
 class HasSpec(Protocol):
-    """The part of a bundle that says how pixels are prepared."""
+    """The part of a bundle that says how pixels are prepared, and where it withholds a verdict."""
 
     @property
     def spec(self) -> PreprocessSpec:
         """What `normalised()` and the workers need."""
+
+    @property
+    def unsure(self) -> tuple[float, float] | None:
+        """A stretch of P(fake), or None; see `scanner.domain.limited`."""
 
 
 class Scorer(Protocol):
@@ -77,11 +82,11 @@ class _Batch:
             self.scores.done() and not self.scores.cancelled() and self.scores.exception() is None
         )
 
-    def results(self) -> list[tuple[int, _Result]]:
-        """With their scores; raises what the scorer raised."""
+    def results(self, unsure: tuple[float, float] | None) -> list[tuple[int, _Result]]:
+        """With their scores, limited for what is out of the domain; raises what the scorer did."""
         p_fake = iter([] if self.scores is None else self.scores.result())
         return [
-            (place, Scored(entry.ref, next(p_fake), entry.facts))
+            (place, Scored(entry.ref, limited(next(p_fake), entry.facts, unsure), entry.facts))
             if isinstance(entry, Squares)
             else (place, entry)
             for place, entry in self.entries
@@ -271,7 +276,8 @@ class _Engine:
 
     def _keep(self, batches: list[_Batch]) -> None:
         results = sorted(
-            (one for batch in batches for one in batch.results()), key=lambda one: one[0]
+            (one for batch in batches for one in batch.results(self._scorer.bundle.unsure)),
+            key=lambda one: one[0],
         )
         if self._memory is not None and results:
             try:

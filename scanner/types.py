@@ -35,6 +35,9 @@ Note = Literal[
     "truncated",  # scored on the part of the picture that could be decoded
     "extension_mismatch",  # the name says another format than the content
     "embedded_preview",  # camera raw, judged by the JPEG that the camera put inside
+    "small",  # out of the model's domain, as the next two: hardly any pixels
+    "elongated",  # of which a model sees less than a quarter
+    "near_uniform",  # blank, a gradient, a page of text, a window
 ]
 
 VerdictName = Literal["fake", "real", "unsure"]

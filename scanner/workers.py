@@ -18,6 +18,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from scanner.domain import with_notes
 from scanner.formats import name_notes
 from scanner.images import NO_MEMORY, decode
 from scanner.limits import DecodeLimits, Limits
@@ -140,7 +141,8 @@ def _prepare(ref: ImageRef) -> Decoded:
             return _if_for_memory(pixels)
         if not isinstance(pixels, Pixels):
             return pixels
-        return Squares(ref, resized_squares(pixels.rgb, spec, pixels.box), pixels.facts)
+        squares = resized_squares(pixels.rgb, spec, pixels.box)
+        return Squares(ref, squares, with_notes(pixels.facts, squares))
     except MemoryError:
         return Failed(ref, "too_large", _no_memory())
 

@@ -48,6 +48,7 @@ def explain(
 
     from scanner.bundle import bundle_path, read_bundle
     from scanner.cascade import open_model
+    from scanner.domain import limited, with_notes
     from scanner.explain.maps import explain as maps_of
     from scanner.explain.sheet import draw_sheet
     from scanner.images import decode
@@ -61,9 +62,11 @@ def explain(
         return _FAILED
     found = maps_of(pixels, open_model(bundle, device))
     assert found is not None  # it is None only where it was cancelled
-    verdict = judge(pixels.ref, pixels.facts, found.p_fake, operating_point(bundle))
+    facts = with_notes(pixels.facts, found.squares)
+    p_fake = limited(found.p_fake, facts, bundle.unsure)
+    verdict = judge(pixels.ref, facts, p_fake, operating_point(bundle))
     score = (
-        f"P(fake) {found.p_fake:.4f}: {verdict.verdict} at {verdict.operating_point} "
+        f"P(fake) {p_fake:.4f}: {verdict.verdict} at {verdict.operating_point} "
         f"({verdict.threshold:.4f}), {bundle.name}@{bundle.digest}{found.by}"
     )
     stream = io.BytesIO()

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from PIL import features
 
-from scanner import __version__, images
+from scanner import __version__, domain, images
 from scanner.limits import DEFAULT_LIMITS, DecodeLimits
 from scanner.preprocess import PreprocessSpec
 
@@ -51,7 +51,7 @@ def pipeline_of(
     bundle: HasModel, limits: DecodeLimits = DEFAULT_LIMITS, memory_mb: int | None = None
 ) -> Pipeline:
     """The pipeline that this program, as it is installed, makes of `bundle` under the limits."""
-    decoders = {"versions": _versions(), "min_side": images.MIN_SIDE}
+    decoders = {"versions": _versions(), "min_side": images.MIN_SIDE, "domain": domain.RULES}
     return Pipeline(
         bundle.name,
         bundle.digest,

@@ -32,6 +32,9 @@ _NOTES: dict[Note, str] = {
     "truncated": "the file ends early; judged by the part that is there",
     "extension_mismatch": "the name says another format than the content",
     "embedded_preview": "camera raw; judged by the JPEG that the camera put inside",
+    "small": "too small to be sure of anything",
+    "elongated": "so long that the model sees less than a quarter of it",
+    "near_uniform": "nearly uniform, or a page of text: little to judge",
 }
 
 

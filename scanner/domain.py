@@ -1,0 +1,69 @@
+"""What no model here can judge: pictures with next to nothing of a picture in them.
+
+docs/model-quality.md has the figures behind the limits, and the command that gives them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from scanner.types import FileFacts, Note
+
+# A shorter side under this, in pixels; 32 is the least that was measured.
+SMALL_SIDE = 32
+# The longer side over so many times the shorter: a model sees less than a quarter of it.
+ELONGATED = 4.0
+# Nearly uniform: so large a share differs from both neighbours by 2 of 255 at most, as in blank
+# areas and gradients; or the lesser share does, and the three commonest colours of 5 bits a
+# channel make up so much of it, as in pages of text and windows. A starry sky has few colours and
+# is not flat. Of 1,500 photographs and generated pictures 1 in 100 is beyond this.
+FLAT = 0.9
+FLAT_TOO, COMMON_COLOURS = 0.6, 0.75
+
+OUT_OF_DOMAIN: frozenset[Note] = frozenset(("small", "elongated", "near_uniform"))
+RULES = (SMALL_SIDE, ELONGATED, FLAT, FLAT_TOO, COMMON_COLOURS)
+
+
+def with_notes(facts: FileFacts, squares: npt.NDArray[np.uint8]) -> FileFacts:
+    """`facts` with a note for each limit that the picture is beyond.
+
+    `squares` is what the model sees of it, uint8 [V, S, S, 3].
+    """
+    notes: list[Note] = []
+    if facts.width is not None and facts.height is not None:
+        short, long = sorted((facts.width, facts.height))
+        if short < SMALL_SIDE:
+            notes.append("small")
+        if long > ELONGATED * short:
+            notes.append("elongated")
+    if all(_near_uniform(square) for square in squares):
+        notes.append("near_uniform")
+    return replace(facts, notes=(*facts.notes, *notes)) if notes else facts
+
+
+def limited(p_fake: float, facts: FileFacts, unsure: tuple[float, float] | None) -> float:
+    """`p_fake`, for a picture out of the domain kept within the model's band of `unsure`.
+
+    So it has a score that says as little as is known, and the verdict `unsure` at each of the
+    model's operating points, wherever verdicts are made. Without a band the score stays.
+    """
+    if unsure is None or OUT_OF_DOMAIN.isdisjoint(facts.notes):
+        return p_fake
+    low, high = unsure
+    return min(max(p_fake, low), float(np.nextafter(high, low)))
+
+
+def _near_uniform(square: npt.NDArray[np.uint8]) -> bool:
+    value = square.astype(np.int16)
+    across = np.abs(value[:-1, 1:] - value[:-1, :-1]).max(axis=2)
+    down = np.abs(value[1:, :-1] - value[:-1, :-1]).max(axis=2)
+    flat = float((np.maximum(across, down) <= 2).mean())
+    if not FLAT_TOO <= flat < FLAT:
+        return flat >= FLAT
+    code = value >> 3
+    colours = code[..., 0] << 10 | code[..., 1] << 5 | code[..., 2]
+    counts = np.bincount(colours.ravel(), minlength=3)
+    return bool(np.partition(counts, -3)[-3:].sum() >= COMMON_COLOURS * colours.size)
