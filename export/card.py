@@ -69,62 +69,35 @@ def model_card(
 def cascade_card(
     *,
     name: str,
-    stages: Sequence[tuple[Bundle, str]],
+    bundles: Sequence[Bundle],
     thresholds: Mapping[str, float],
     operating_point: str,
+    temperature: float,
     unsure: Sequence[float] | None,
     metrics: Mapping[str, Any],
     rescore: tuple[float, float],
     notes: str,
 ) -> str:
-    """Markdown for two stages; `notes` stands between the title and the tables, unchanged.
-
-    `stages` are the bundles and the names that the cascade knows them by.
-    """
-    (first, first_name), (second, second_name) = stages
-    joined = metrics["joined"]
-    band = f"[{rescore[0]:g}, {rescore[1]:g})"
+    """Markdown for two stages; `notes` stands between the title and the tables, unchanged."""
+    first, second = (f"`{bundle.name}@{bundle.digest}`" for bundle in bundles)
     lines = [
         f"# Model card: {name}",
         "",
         *([notes.strip(), ""] if notes.strip() else []),
         "## Model",
         "",
-        f"- First `{first.name}@{first.digest}` (`{first_name}`), for every picture",
-        f"- Then `{second.name}@{second.digest}` (`{second_name}`), where the first one's P(fake) "
-        f"lies in {band}; what it says counts alone. The cards of both hold for what each scores",
-        "",
-        "Sent on, of left-out pictures (means over families):",
-        "",
-        "| tier | real | fake |",
-        "|---|---|---|",
-        *(
-            f"| {tier} | {shares['real']:.1%} | {shares['fake']:.1%} |"
+        f"- First {first}, for every picture; then {second}, where the first one's P(fake) lies in "
+        f"[{rescore[0]:g}, {rescore[1]:g}). The cards of both hold for what each scores.",
+        "- Sent on, of left-out pictures (means over families): "
+        + "; ".join(
+            f"{tier}: {shares['real']:.0%} of real, {shares['fake']:.0%} of fake ones"
             for tier, shares in metrics["rescored"].items()
         ),
         "",
         "## Operating points",
         "",
-        f"Each stage's P(fake) is calibrated by its own bundle. Thresholds were fitted to the "
-        f"cascade's scores of {joined['pictures']} pictures of {joined['families']} sources and "
-        "generators, each scored by models that were fitted without it. The figures are means "
-        "over families, each judged by thresholds and calibrations without it"
-        + (
-            "; the band alone was chosen on all of them."
-            if joined["band"] == "chosen"
-            else "; the band was given."
-        ),
-        "",
-        *_left_out_table(metrics["left_out_points"], thresholds, operating_point),
+        *_left_out_points(metrics["left_out_points"], thresholds, operating_point, temperature),
         *_unsure(unsure),
-        "## To make it again",
-        "",
-        f"    python -m export cascade {first_name} {second_name} --rescore {rescore[0]:g} "
-        f"{rescore[1]:g} \\",
-        "        --left-out-first FIRST.json --left-out-second SECOND.json --out BUNDLE",
-        "",
-        "The two files are those of `trainer benchmark` for the recipe of each stage.",
-        "",
     ]
     return "\n".join(lines)
 
@@ -150,19 +123,11 @@ def _left_out_points(
     measured: Mapping[str, Any], thresholds: Mapping[str, float], shipped: str, temperature: float
 ) -> list[str]:
     """Of `trainer calibrate`: what each point does to families that it was fitted without."""
-    return [
+    lines = [
         f"Temperature {temperature:.3f}. Thresholds and temperature were fitted to scores of "
         "sources and generators that were left out of the fit (`trainer calibrate`). The figures "
         "are means over families, each judged by a calibration without it.",
         "",
-        *_left_out_table(measured, thresholds, shipped),
-    ]
-
-
-def _left_out_table(
-    measured: Mapping[str, Any], thresholds: Mapping[str, float], shipped: str
-) -> list[str]:
-    lines = [
         "| tier | operating point | balanced accuracy | generators called fake | sources called "
         "real | worst source called real | ECE |",
         "|---|---|---|---|---|---|---|",
@@ -188,6 +153,11 @@ def _left_out_table(
         )
         if (outside := sure["balanced_accuracy_outside"]) is not None:
             line += f", of balanced accuracy {outside:.3f} at Youden's threshold"
+        if "real_called_fake" in sure:
+            line += (
+                f"; the verdict `fake` is given to {sure['real_called_fake']:.1%} of the real "
+                f"pictures and {sure['fake_called_fake']:.1%} of the fakes"
+            )
         lines.append(line)
     return [*lines, ""]
 

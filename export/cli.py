@@ -129,7 +129,7 @@ def onnx(
     metavar="LOW HIGH",
     help="P(fake) by FIRST that goes to SECOND.  [default: by the left-out scores]",
 )
-@click.option("--share", default=0.5, help="Of left-out pictures that may go to SECOND, at most.")
+@click.option("--share", default=0.5, help="Of real left-out pictures that may go to SECOND.")
 @click.option("--operating-point", default="youden", help="The one that scans use by default.")
 @click.option("--notes", type=path_type, help="Markdown for the model card.")
 def cascade(

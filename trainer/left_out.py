@@ -112,8 +112,8 @@ def cross_fitted(scores: Sequence[FamilyScores], without: Without | None = None)
     `fit_left_out` and the scores as they are.
     For each tier: at each point the share of generators' pictures called fake and of real
     sources' called real (means over families) and their balanced accuracy; ECE of P(fake);
-    and with the band of `unsure` the coverage, and the balanced accuracy outside it (None if
-    all of one class is unsure).
+    and with the band of `unsure` the coverage, the balanced accuracy outside it (None if all of
+    one class is unsure), and the shares of either class that the verdict `fake` is given to.
     """
 
     def by_default(family: str) -> tuple[LeftOutCalibration, list[FamilyScores]]:
@@ -156,12 +156,11 @@ def _rates(rows: Sequence[FamilyScores], called_fake: Sequence[float]) -> dict[s
 def _outside_band(
     rows: Sequence[FamilyScores], p: Sequence[Array], fits: Sequence[LeftOutCalibration]
 ) -> dict[str, float | None]:
-    sure_shares, right_shares, fakes = [], [], []
+    sure_shares, right_shares, called_shares, fakes = [], [], [], []
     for row, values, fit in zip(rows, p, fits, strict=True):
-        sure = np.ones(len(values), bool)
-        if fit.unsure is not None:
-            low, high = fit.unsure
-            sure = (values < low) | (values >= high)
+        low, high = fit.unsure or (fit.thresholds["youden"],) * 2
+        sure = (values < low) | (values >= high)
+        called_shares.append(float((values >= max(high, fit.thresholds["youden"])).mean()))
         right = (values >= fit.thresholds["youden"]) == row.fake
         sure_shares.append(float(sure.mean()))
         # A family without a single sure verdict has no say in how right the sure ones are.
@@ -170,12 +169,14 @@ def _outside_band(
     fake, right_share = np.array(fakes), np.array(right_shares)
     of_class = [right_share[fake], right_share[~fake]]
     judged = not any(np.isnan(shares).all() for shares in of_class)
-    coverage = np.array(sure_shares)
+    coverage, called = np.array(sure_shares), np.array(called_shares)
     return {
         "coverage": float((coverage[fake].mean() + coverage[~fake].mean()) / 2),
         "balanced_accuracy_outside": (
             sum(float(np.nanmean(shares)) for shares in of_class) / 2 if judged else None
         ),
+        "real_called_fake": float(called[~fake].mean()),
+        "fake_called_fake": float(called[fake].mean()),
     }
 
 

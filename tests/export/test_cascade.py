@@ -45,7 +45,6 @@ def stage(folder: Path, scores: Path, name: str) -> Path:
     raw = json.loads((folder / "bundle.json").read_text())
     fitted = fit_left_out(read_scores(json.loads(scores.read_text()), scores.name))
     raw |= {"temperature": fitted.temperature, "name": name}
-    raw["metrics"]["left_out_points"] = {}  # by which a bundle of `trainer calibrate` is known
     (folder / "bundle.json").write_text(json.dumps(raw))
     return folder
 
@@ -89,7 +88,7 @@ def test_the_chosen_band_keeps_within_the_share_and_pays(
     bundle = made(parts, tmp_path / "out", share=0.4)
 
     shares = bundle.metrics["rescored"]
-    assert np.mean([by_class[c] for by_class in shares.values() for c in by_class]) <= 0.4
+    assert np.mean([shares[tier]["real"] for tier in shares]) <= 0.4
     assert balanced(bundle) > balanced(made(parts, tmp_path / "few", rescore=(0.49, 0.51)))
 
 
@@ -110,82 +109,6 @@ def test_scores_that_a_stage_was_not_calibrated_by_are_refused(
 ) -> None:
     parts["fine.json"] = parts["rough.json"]
     with pytest.raises(UsageError, match=r"fine@.* was not calibrated by these scores"):
-        made(parts, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_stage_that_was_calibrated_on_validation_keeps_its_own_calibration(
-    parts: dict[str, Path], tmp_path: Path
-) -> None:
-    raw = json.loads((parts["rough"] / "bundle.json").read_text())
-    del raw["metrics"]["left_out_points"]
-    raw["temperature"] = 1e-3  # so sure of everything that nothing is in the band
-    (parts["rough"] / "bundle.json").write_text(json.dumps(raw))
-
-    bundle = made(parts, tmp_path / "out", rescore=(0.2, 0.8))
-
-    assert bundle.metrics["rescored"]["clean"]["real"] < 0.02
-    assert bundle.stages[0].temperature == 1e-3
-
-
-def test_scores_of_another_recipe_are_refused(parts: dict[str, Path], tmp_path: Path) -> None:
-    config = json.loads((parts["fine"] / "bundle.json").read_text())["training"]["config"]
-    raw = json.loads(parts["fine.json"].read_text())
-    for seed, refused in ((config["seed"], False), (config["seed"] + 1, True)):
-        parts["fine.json"].write_text(json.dumps({**raw, "config": {**config, "seed": seed}}))
-        if refused:
-            with pytest.raises(UsageError, match="is of another seed than fine@"):
-                made(parts, tmp_path / "other")
-        else:
-            made(parts, tmp_path / "same", rescore=(0.2, 0.8))
-    assert not (tmp_path / "other").exists()
-
-
-def test_scores_without_the_pictures_names_are_refused(
-    parts: dict[str, Path], tmp_path: Path
-) -> None:
-    raw = json.loads(parts["fine.json"].read_text())
-    del raw["left_out"][3]["keys"]
-    parts["fine.json"].write_text(json.dumps(raw))
-    with pytest.raises(UsageError, match="does not say which pictures"):
-        made(parts, tmp_path / "out")
-
-
-def test_only_pictures_that_both_scored_count(parts: dict[str, Path], tmp_path: Path) -> None:
-    raw = json.loads(parts["rough.json"].read_text())
-    whole = made(parts, tmp_path / "whole", rescore=(0.2, 0.8)).metrics["joined"]
-    for row in raw["left_out"]:
-        row["keys"][: SIZE // 2] = [f"elsewhere/{key}" for key in row["keys"][: SIZE // 2]]
-    parts["rough.json"].write_text(json.dumps(raw))
-    half = made(parts, tmp_path / "half", rescore=(0.2, 0.8)).metrics["joined"]
-    assert (whole["pictures"], half["pictures"]) == (6 * SIZE, 3 * SIZE)
-    assert whole["families"] == half["families"] == 6
-
-
-def test_an_embedded_model_is_named_however_it_is_asked_for(
-    parts: dict[str, Path], tmp_path: Path
-) -> None:
-    raw = json.loads((EMBEDDED["fast"] / "bundle.json").read_text())
-    if "left_out_points" in raw["metrics"]:
-        pytest.skip("made-up scores are not what it was calibrated by")
-    parts["rough"] = EMBEDDED["fast"]
-    bundle = made(parts, tmp_path / "out", rescore=(0.2, 0.8))
-    stages = json.loads((tmp_path / "out" / "bundle.json").read_text())["stages"]
-    assert [stage["model"] for stage in stages] == ["fast", "second"]
-    assert bundle.stages[0].path == EMBEDDED["fast"]
-
-
-def test_a_cascade_is_no_stage_and_stages_see_the_same_squares(
-    parts: dict[str, Path], tmp_path: Path
-) -> None:
-    made(parts, tmp_path / "both", rescore=(0.2, 0.8))
-    fine = parts["fine"]
-    with pytest.raises(UsageError, match="is a cascade itself"):
-        made({**parts, "fine": tmp_path / "both"}, tmp_path / "out")
-    raw = json.loads((fine / "bundle.json").read_text())
-    raw["preprocess"]["resampling"] = "lanczos"
-    (fine / "bundle.json").write_text(json.dumps(raw))
-    with pytest.raises(UsageError, match="prepare pictures differently"):
         made(parts, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -97,7 +97,8 @@ def test_where_all_of_a_class_is_unsure_nothing_is_said_of_the_rest():
     torn = [FamilyScores(name, fake, "clean", (-0.1, 0.0, 0.1) * 20)
             for name, fake in (("a", True), ("b", True), ("c", False), ("d", False))]  # fmt: skip
     assert cross_fitted(torn)["clean"]["unsure"] == {
-        "coverage": 0.0, "balanced_accuracy_outside": None
+        "coverage": 0.0, "balanced_accuracy_outside": None,
+        "real_called_fake": 0.0, "fake_called_fake": 0.0,
     }  # fmt: skip
 
 

@@ -14,8 +14,9 @@ from trainer import edge
 from trainer.options import Machine, machine_options, path_type
 
 if TYPE_CHECKING:
+    from scanner.bundle import Bundle
     from trainer.benchmark import LeftOut
-    from trainer.stated import Stated
+    from trainer.config import FitConfig
 
 
 @click.command()
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     type=path_type,
-    help="Run again what an embedded model (fast, accurate) or a bundle states of itself.",
+    help="Run again what an embedded model (fast, accurate, cascade) or a bundle states of itself.",
 )
 @click.option("--out", type=path_type, required=True, help="JSON file to write.")
 @click.option("--cache", type=path_type, required=True, help="Folder for the encoder's answers.")
@@ -63,12 +64,12 @@ def benchmark(
     trainer benchmark --data pictures --model accurate --cache encoded --out again.json
 
     With --model everything else is as the bundle states it, and its figures are printed beside
-    those measured.
+    those measured; of a cascade, those of both stages too, whose scores lie beside --out.
     """
     from trainer.cli import parse_settings
     from trainer.config import load_config
 
-    stated: Stated | None = None
+    bundle: Bundle | None = None
     if model is not None:
         others = {
             "--preset": preset, "--holdout": holdout, "--family": families, "--limit": limit,
@@ -78,41 +79,53 @@ def benchmark(
             if value not in (None, ()):
                 raise UsageError(f"{option}: with --model the bundle says it; give one of the two")
         from scanner.bundle import bundle_path, read_bundle
-        from trainer.stated import stated_by
 
-        stated = stated_by(read_bundle(bundle_path(model)))
-        merged, limit = stated.merged, stated.limit
-        config = stated.config
-        if workers is not None:
-            config = replace(config, workers=workers)
+        bundle = read_bundle(bundle_path(model))
     else:
         overrides = {"holdout": holdout or "test", "seed": seed or 0, **parse_settings(settings)}
         if workers is not None:
             overrides["workers"] = workers
         config = load_config(preset or "default", overrides)
-        merged, limit = _parse_families(families), limit or 200
-    from trainer.benchmark import benchmark as run
-    from trainer.data import load_samples
-
     machine.limit_threads()
-    result = run(
-        config,
-        load_samples(data),
-        out,
-        merged=merged,
-        cache=cache,
-        limit=limit,
-        device=machine.chosen,
-        on_fold=lambda family, rows: edge.say(fold_line(family, rows)),
-        on_encode=lambda variant, done, total: edge.say(
-            f"encoded {done}/{total} pictures ({variant})"
-        ),
-    )
-    click.echo(table(result))
-    if stated is not None:
-        from trainer.stated import compared
 
-        click.echo(f"\n{compared(stated.summary, result['summary'])}\n")
+    def measure(config: FitConfig, merged: Mapping[str, list[str]], limit: int, to: Path) -> Any:
+        from trainer.benchmark import benchmark as run
+        from trainer.data import load_samples
+
+        result = run(
+            config, load_samples(data), to, merged=merged, cache=cache, limit=limit,
+            device=machine.chosen,
+            on_fold=lambda family, rows: edge.say(fold_line(family, rows)),
+            on_encode=lambda variant, done, total: edge.say(
+                f"encoded {done}/{total} pictures ({variant})"
+            ),
+        )  # fmt: skip
+        click.echo(table(result))
+        return result
+
+    if bundle is None:
+        measure(config, _parse_families(families), limit or 200, out)
+    else:
+        from trainer.stated import compared, compared_points, stated_by
+
+        files = []
+        for stage in bundle.models:
+            stated = stated_by(stage)
+            config = stated.config if workers is None else replace(stated.config, workers=workers)
+            files.append(out.with_suffix(f".{stage.name}.json") if bundle.stages else out)
+            if bundle.stages:
+                click.echo(f"\n{stage.name}@{stage.digest}, a stage of {bundle.name}\n")
+            result = measure(config, stated.merged, stated.limit, files[-1])
+            click.echo(f"\n{compared(stated.summary, result['summary'])}\n")
+        if bundle.stages:
+            from trainer.cascaded import cross_fitted_stages, joined
+            from trainer.checkpoint import write_json
+
+            assert bundle.rescore is not None
+            scores, _ = joined(files)
+            points = cross_fitted_stages(scores, bundle.rescore)
+            write_json(out, {"stages": [str(file) for file in files], "left_out_points": points})
+            click.echo(f"{compared_points(bundle.metrics['left_out_points'], points)}\n")
     click.echo(f"figures in {out}")
 
 

@@ -60,6 +60,8 @@ def table(measured: Mapping[str, Any]) -> str:
         lines.append(
             f"| {tier} | youden, outside unsure | "
             f"{'none judged' if outside is None else f'{outside * 100:.1f}'} |"
-            f" covers {unsure['coverage'] * 100:.1f} % | | | |"
+            f" covers {unsure['coverage'] * 100:.1f} %; calls fake: "
+            f"{unsure['fake_called_fake'] * 100:.1f} % of fakes | "
+            f"{unsure['real_called_fake'] * 100:.1f} % of reals | | |"
         )
     return "\n".join(lines)
