@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from benchmarks.picture_set import mixed, tiny
 from benchmarks.usage import Peak, Share
-from scanner.bundle import Bundle, default_bundle_path, read_bundle
+from scanner.bundle import EMBEDDED, Bundle, read_bundle
 from scanner.detector import Detector
 from scanner.find import find_images
 from scanner.images import decode
@@ -214,7 +214,7 @@ PARTS = ("bound", "rivals", "memory", "rescan", "start")
 def main() -> None:
     """Print the table."""
     if sys.argv[1:2] == ["scan"]:
-        bundle = read_bundle(default_bundle_path())
+        bundle = read_bundle(EMBEDDED["fast"])
         scanned(Path(sys.argv[2]), Detector(bundle, "cpu"), bundle)
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--soak", type=int, nargs="?", const=200_000, metavar="FILES")
     asked = parser.parse_args()
-    bundle = read_bundle(default_bundle_path())
+    bundle = read_bundle(EMBEDDED["fast"])
     quick = asked.quick
     print(f"{CORES} cores; {bundle.name}@{bundle.digest}\n\n| | measured | wanted |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as name:

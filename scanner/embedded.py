@@ -16,6 +16,6 @@ EMBEDDED = MappingProxyType(
     }
 )
 # The one of them that is used unless another is asked for.
-DEFAULT = "fast"
+DEFAULT = "cascade"
 _OTHERS = " or ".join(name for name in EMBEDDED if name != DEFAULT)
 MODEL_HELP = f"{DEFAULT} (the default), {_OTHERS}, or a bundle's folder."

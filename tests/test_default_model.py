@@ -1,4 +1,4 @@
-"""The embedded model holds what its card states, where the labelled pictures are at hand."""
+"""The fast and the default model hold what is stated of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scanner.bundle import EMBEDDED, read_bundle
+from scanner.bundle import EMBEDDED, default_bundle_path, read_bundle
+from scanner.cascade import open_model
 from scanner.detector import Detector
 from scanner.images import decode
 from scanner.preprocess import prepare
@@ -20,18 +21,18 @@ DATA = os.environ.get("IMGSCAN_DATA", "")
 
 # P(fake) as exported; held to 0.01, for decoders and processors differ by roundings.
 GOLDEN = {
-    "fake/flux2-diner.webp": 0.7374,
-    "fake/hidream-red-tree.webp": 0.7928,
-    "fake/lens-flowers.webp": 0.0211,
-    "fake/qwen-neon-street.webp": 0.8689,
-    "fake/sd35-portrait.webp": 0.9969,
-    "fake/sdxl-painting.webp": 0.993,
-    "real/astronaut.webp": 0.7039,
-    "real/cameraman.png": 0.1267,
-    "real/cat.png": 0.0309,
-    "real/coffee.png": 0.0429,
-    "real/hubble.jpg": 0.0574,
-    "real/rocket.jpg": 0.0044,
+    "fake/flux2-diner.webp": 0.5441,
+    "fake/hidream-red-tree.webp": 0.5812,
+    "fake/lens-flowers.webp": 0.1003,
+    "fake/qwen-neon-street.webp": 0.6445,
+    "fake/sd35-portrait.webp": 0.9228,
+    "fake/sdxl-painting.webp": 0.8898,
+    "real/astronaut.webp": 0.524,
+    "real/cameraman.png": 0.2201,
+    "real/cat.png": 0.1189,
+    "real/coffee.png": 0.1374,
+    "real/hubble.jpg": 0.1561,
+    "real/rocket.jpg": 0.0488,
 }
 
 
@@ -57,17 +58,24 @@ def test_the_held_out_split_keeps_its_balanced_accuracy():
     pytest.importorskip("sklearn")
     from trainer.data import load_samples
 
-    bundle = read_bundle(EMBEDDED["fast"])
-    detector = Detector(bundle, device="cpu")
+    bundle = read_bundle(default_bundle_path())
+    model, fast = open_model(bundle, "cpu"), Detector(read_bundle(EMBEDDED["fast"]), "cpu")
     samples = [s for s in load_samples(Path(DATA)) if s.split == "val"]
     labels = np.array([s.label for s in samples])
-    p = []
+    scores: dict[str, list[float]] = {"default": [], "fast": []}
     for sample in samples:
         pixels = sample.decode(bundle.spec)
         assert isinstance(pixels, Pixels)
-        p.append(detector.score(prepare(pixels.rgb, bundle.spec, pixels.box)[None])[0])
-    called = np.array(p) >= bundle.thresholds[bundle.operating_point]
-    balanced = (called[labels == 1].mean() + 1 - called[labels == 0].mean()) / 2
-    assert balanced >= 0.90
-    stated = bundle.metrics["holdout"]["tiers"]["clean"]["thresholds"][bundle.operating_point]
-    assert balanced == pytest.approx(stated["balanced_accuracy"], abs=0.005)
+        batch = prepare(pixels.rgb, bundle.spec, pixels.box)[None]
+        for name, scorer in (("default", model), ("fast", fast)):
+            scores[name].append(float(scorer.score(batch)[0]))
+
+    def balanced(name: str, threshold: float) -> float:
+        called = np.array(scores[name]) >= threshold
+        return float((called[labels == 1].mean() + 1 - called[labels == 0].mean()) / 2)
+
+    assert balanced("default", bundle.thresholds[bundle.operating_point]) >= 0.90
+    tier = fast.bundle.metrics["holdout"]["tiers"]["clean"]
+    stated = tier["thresholds"][fast.bundle.operating_point]
+    found = balanced("fast", fast.bundle.thresholds[fast.bundle.operating_point])
+    assert found == pytest.approx(stated["balanced_accuracy"], abs=0.005)

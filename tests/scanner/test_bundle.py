@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scanner.bundle import Bundle, default_bundle_path, read_bundle
+from scanner.bundle import EMBEDDED, Bundle, default_bundle_path, read_bundle
 from scanner.bundle_writing import replace_folder
 from scanner.errors import BundleError
 
@@ -202,8 +202,13 @@ def test_replacing_swaps_an_older_bundle(folder: Path, tmp_path: Path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bundle"], "nothing is left behind"
 
 
-def test_the_embedded_bundle_is_valid_and_small():
-    bundle = read_bundle(default_bundle_path())
-    size = sum(path.stat().st_size for path in bundle.path.iterdir())
-    assert size <= 25_000_000
-    assert bundle.name == "default"
+def test_the_embedded_bundles_are_valid_and_small_enough_for_a_wheel():
+    sizes = {
+        name: sum(path.stat().st_size for path in read_bundle(folder).path.iterdir())
+        for name, folder in EMBEDDED.items()
+    }
+    assert sizes["fast"] <= 25_000_000
+    assert sizes["cascade"] <= 200_000
+    assert sum(sizes.values()) <= 95_000_000, "PyPI takes 100 MB"
+    assert [read_bundle(folder).name for folder in EMBEDDED.values()] == list(EMBEDDED)
+    assert read_bundle(default_bundle_path()).name == "cascade"

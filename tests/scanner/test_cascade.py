@@ -361,7 +361,7 @@ def test_the_embedded_cascade_is_made_of_the_other_two() -> None:
     for stage in bundle.stages:
         assert f"{stage.name}@{stage.digest}" in card
     for tier, shares in bundle.metrics["rescored"].items():
-        assert f"| {tier} | {shares['real']:.1%} | {shares['fake']:.1%} |" in card
+        assert f"{tier}: {shares['real']:.0%} of real, {shares['fake']:.0%} of fake" in card
 
 
 def test_the_samples_are_scored_by_the_stage_that_the_band_says(tmp_path: Path) -> None:
