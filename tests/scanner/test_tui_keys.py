@@ -300,14 +300,18 @@ async def test_deciding_under_a_filter_shows_the_next_that_passes(journal) -> No
 @pytest.mark.asyncio
 async def test_folders_show_their_density_and_open_on_enter(journal) -> None:
     async with triage(journal) as (pilot, screen):
-        await pilot.press("g")
+        await pilot.press("end", "up", "up", "g")
         assert [(g.path.name, g.suspects, g.files) for g in screen.groups] == [
             ("b", 3, 6),
             ("a", 2, 4),
         ]
         assert screen.groups[1].density == pytest.approx(2 / 3)
+        await pilot.press("ctrl+a", "space", "v")  # nothing, for it would not be seen
+        assert not screen.selected
+        assert "Enter opens a folder" in toasts(pilot.app)
         await pilot.press("down", "enter")
         await until(pilot, lambda: names(screen) == ["ant", "cat", "bee", "dog"])
+        assert screen.files.cursor == 0
         await pilot.press("escape")
         assert screen.grouped
         await pilot.press("escape")
@@ -437,7 +441,7 @@ async def test_what_a_filter_leaves_out_is_counted(journal) -> None:
     async with triage(journal, size=(80, 24)) as (pilot, screen):
         assert " 10 listed · 0 decided" in text_of(pilot.app)
         await show(pilot, screen, "verdict:fake")
-        assert " 5 listed · 5 filtered out · 0 decided" in text_of(pilot.app)
+        assert " 5 of 10 listed · 0 decided" in text_of(pilot.app)
 
 
 @pytest.mark.asyncio

@@ -240,10 +240,8 @@ class FollowingScreen(Screen[None]):
     def draw_counts(self) -> None:
         """How many are listed, selected, decided."""
         listing = self.triage.listing
-        left_out = listing.total - len(listing)
-        parts = [f"{len(listing):,} listed"]
-        if left_out:
-            parts.append(f"{left_out:,} filtered out")
+        of = f" of {listing.total:,}" if len(listing) < listing.total else ""
+        parts = [f"{len(listing):,}{of} listed"]
         if listing.sort in ("doubt", "scan"):
             parts.append(f"by {listing.sort}")
         if self.selected:

@@ -173,6 +173,7 @@ class ListScreen(FollowingScreen):
         group = self.groups[self.groups_table.cursor]
         self.action_groups()
         self.query_one("#filter", Input).value = f'folder:"{group.path}"'
+        self._under = None  # from the top, wherever the list was before
         self._apply_filter()
 
     def focus_list(self) -> None:
@@ -181,7 +182,7 @@ class ListScreen(FollowingScreen):
 
     def action_select(self) -> None:
         """Turn the row's selection round, and go on to the next."""
-        if self._under is None or self.grouped:
+        if self._selects_none() or self._under is None:
             return
         self.selected.toggle(self._under)
         self._last_selected = self.files.cursor
@@ -189,9 +190,15 @@ class ListScreen(FollowingScreen):
         self.files.cursor += 1
         self.draw_counts()
 
+    def _selects_none(self) -> bool:
+        """Among folders: what would be selected is not to be seen."""
+        if self.grouped:
+            self.tell("Enter opens a folder, to select in it; f r u s decide on all of its files")
+        return self.grouped
+
     def action_select_range(self) -> None:
         """From the last row that was selected to this one."""
-        if self.grouped or not len(self.triage.listing):
+        if self._selects_none() or not len(self.triage.listing):
             return
         here = self.files.cursor
         start = here if self._last_selected is None else self._last_selected
@@ -201,6 +208,8 @@ class ListScreen(FollowingScreen):
 
     def action_select_all(self) -> None:
         """All that is listed; again: none."""
+        if self._selects_none():
+            return
         order = self.triage.listing.order
         if self.selected.has_all(order):
             self.selected.clear()
