@@ -98,7 +98,12 @@ class AskScreen(ModalScreen[str | None]):
         """Nothing is wrong yet."""
         self._say("")
 
+    _said: str | None = None
+
     def _say(self, problem: str) -> None:
+        if problem == self._said:  # else each key would lay the screen out anew
+            return
+        self._said = problem
         line = self.query_one("#problem", Static)
         line.display = bool(problem)
         line.update(Text(printable(problem)))
