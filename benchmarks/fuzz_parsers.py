@@ -106,6 +106,11 @@ def main(runs: int, seed: int) -> None:
         (corpus / f"name-{number}").write_bytes(b"\2" + text)
     default = Path(__file__).parents[1] / "scanner/default_model/bundle.json"
     (corpus / "bundle").write_bytes(b"\3" + default.read_bytes())
+    # By its folders' names: the embedded stages would be read whole each time.
+    cascade = (default.parents[1] / "cascade_model/bundle.json").read_bytes()
+    for name, folder in ((b'"fast"', b'"first"'), (b'"accurate"', b'"second"')):
+        cascade = cascade.replace(name, folder)
+    (corpus / "cascade").write_bytes(b"\3" + cascade)
     options = [f"-runs={runs}", f"-seed={seed}", "-max_len=16384", "-timeout=10"]
     atheris.Setup([sys.argv[0], *options, os.fspath(corpus)], one_input)
     atheris.Fuzz()

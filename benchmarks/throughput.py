@@ -4,9 +4,12 @@
     python -m benchmarks.throughput --quick      a look: fewer files
     python -m benchmarks.throughput --parts bound rivals
     python -m benchmarks.throughput --soak       200,000 files in one scan
+    python -m benchmarks.throughput --parts models --pictures FOLDER
 
-All pictures are generated from a seed, in a temporary folder. docs/performance.md states the
-figures. Other work on the machine makes every rate lower: compare those of one run only.
+All pictures are generated from a seed, in a temporary folder. How many a cascade scores twice hangs
+on what they show, so `models` takes real ones too. What names no model is of the fast one.
+docs/performance.md states the figures. Other work on the machine makes every rate lower: compare
+those of one run only.
 """
 
 from __future__ import annotations
@@ -26,8 +29,10 @@ import numpy.typing as npt
 
 from benchmarks.picture_set import mixed, tiny
 from benchmarks.usage import Peak, Share
-from scanner.bundle import EMBEDDED, Bundle, read_bundle
+from scanner.bundle import Bundle, read_bundle
+from scanner.cascade import open_model
 from scanner.detector import Detector
+from scanner.embedded import EMBEDDED
 from scanner.find import find_images
 from scanner.images import decode
 from scanner.journal import Journal
@@ -115,6 +120,23 @@ def rivals(folder: Path, bundle: Bundle, ours: float, count: int) -> None:
     pipeline = transformers_pipeline(paths, CORES)
     times = f"{pipeline:.1f} files/s: {ours / pipeline:.2f} times"
     row("transformers pipeline, ViT-S/16", times, "3 times")
+
+
+def models(folder: Path, rounds: int) -> None:
+    """The embedded models over the same files, in turns; ratios are to the fast one."""
+    best: dict[str, float] = {}
+    used = ""
+    for _ in range(rounds):
+        for name, path in EMBEDDED.items():
+            bundle = read_bundle(path)
+            model = open_model(bundle, "cpu")
+            start = time.perf_counter()
+            count = scanned(folder, model, bundle)
+            best[name] = max(best.get(name, 0.0), count / (time.perf_counter() - start))
+            used = model.stages_used or used
+    for name, rate in best.items():
+        row(f"--model {name}", f"{rate:.1f} files/s: {rate / best['fast']:.2f} of fast's")
+    row("stages of the cascade", used)
 
 
 def memory(base: Path, counts: tuple[int, int]) -> None:
@@ -208,7 +230,7 @@ def _child(*arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=os.environ | {"PYTHONUNBUFFERED": "1"})
 
 
-PARTS = ("bound", "rivals", "memory", "rescan", "start")
+PARTS = ("bound", "rivals", "models", "memory", "rescan", "start")
 
 
 def main() -> None:
@@ -220,6 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="fewer files")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="for the part models")
     parser.add_argument("--soak", type=int, nargs="?", const=200_000, metavar="FILES")
     asked = parser.parse_args()
     bundle = read_bundle(EMBEDDED["fast"])
@@ -236,6 +259,10 @@ def main() -> None:
             ours = bound(base / "mixed", bundle, 2)
             if "rivals" in asked.parts:
                 rivals(base / "mixed", bundle, ours, 32 if quick else 256)
+        if "models" in asked.parts:
+            if asked.pictures is None:
+                mixed(base / "models", 96 if quick else 480)
+            models(asked.pictures or base / "models", 1 if quick else 2)
         if "memory" in asked.parts:
             memory(base, (1_000, 4_000) if quick else (1_000, 20_000))
         if "rescan" in asked.parts:

@@ -12,7 +12,7 @@ from export.card import cascade_card
 from scanner.bundle import CARD, EMBEDDED, Bundle, bundle_path, read_bundle
 from scanner.bundle_writing import replace_folder, write_bundle
 from scanner.errors import UsageError
-from scanner.stages import FOLDERS
+from scanner.stages import FOLDERS, same_squares
 from trainer.cascaded import (
     Band,
     best_band,
@@ -44,6 +44,14 @@ def export_cascade(
     UsageError and BundleError; a failure leaves no trace.
     """
     bundles = [read_bundle(bundle_path(model)) for model in models]
+    for model, bundle in zip(models, bundles, strict=True):
+        if bundle.stages:
+            raise UsageError(f"{model}: is a cascade itself; stages are single models")
+    if not same_squares(*bundles):
+        raise UsageError(
+            f"{models[0]} and {models[1]}: prepare pictures differently; only mean and std may "
+            "differ"
+        )
     scores, stages = joined(left_out)
     for bundle, file, fit in zip(bundles, left_out, (stages.first, stages.second), strict=True):
         if abs(fit.temperature - bundle.temperature) > 1e-6:
@@ -68,8 +76,8 @@ def export_cascade(
     try:
         work.chmod(0o755)  # mkdtemp's 0700 would keep a shared bundle from its other readers
         named = [
-            {"model": _placed(model, bundle, work / folder), "digest": bundle.digest}
-            for model, bundle, folder in zip(models, bundles, FOLDERS, strict=True)
+            {"model": _placed(bundle, work / folder), "digest": bundle.digest}
+            for bundle, folder in zip(bundles, FOLDERS, strict=True)
         ]
         content: dict[str, Any] = {
             "name": name,
@@ -88,10 +96,11 @@ def export_cascade(
     return read_bundle(out)
 
 
-def _placed(model: Path, bundle: Bundle, folder: Path) -> str:
+def _placed(bundle: Bundle, folder: Path) -> str:
     """The name that the cascade knows a stage by; what does not come with imgscan is copied."""
-    if bundle.path in EMBEDDED.values():
-        return str(model)
+    for name, path in EMBEDDED.items():
+        if bundle.path.resolve() == path.resolve():  # however it was asked for
+            return name
     folder.mkdir()
     for name in ("bundle.json", *bundle.files):
         shutil.copyfile(bundle.path / name, folder / name)

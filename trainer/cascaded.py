@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,15 +81,13 @@ def joined(files: Sequence[Path]) -> tuple[list[PairScores], Stages]:
         fits.append(fit_left_out(scores))
         found.append(
             {
-                (score.family, score.tier): (
-                    score.fake, dict(zip(row["keys"], score.logits, strict=True))
-                )
+                (score.family, score.fake, score.tier): _by_key(row, score, file)
                 for row, score in zip(raw["left_out"], scores, strict=True)
             }
-        )  # fmt: skip
+        )
     both = []
-    for (family, tier), (fake, of_first) in found[0].items():
-        of_second = found[1].get((family, tier), (fake, {}))[1]
+    for (family, fake, tier), of_first in found[0].items():
+        of_second = found[1].get((family, fake, tier), {})
         keys = [key for key in of_first if key in of_second]
         if keys:
             first, second = (np.array([of[k] for k in keys]) for of in (of_first, of_second))
@@ -100,6 +98,16 @@ def joined(files: Sequence[Path]) -> tuple[list[PairScores], Stages]:
             "benchmark` for both stages on the same data, with the same --family"
         )
     return both, Stages(*fits)
+
+
+def _by_key(row: Mapping[str, Any], score: FamilyScores, file: Path) -> dict[str, float]:
+    keys = row.get("keys")
+    if not isinstance(keys, list) or len(keys) != len(score.logits):
+        raise UsageError(
+            f"{file}: does not say which pictures the scores of {score.family} are of; run "
+            "`trainer benchmark` again"
+        )
+    return {str(key): logit for key, logit in zip(keys, score.logits, strict=True)}
 
 
 def cross_fitted_stages(scores: Sequence[PairScores], band: Band) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from export.cascade import export_cascade
+from export.cascade import _placed, export_cascade
 from export.cli import command
-from scanner.bundle import EMBEDDED, read_bundle
+from scanner.bundle import EMBEDDED, bundle_path, read_bundle
 from scanner.errors import UsageError
 from trainer.left_out import fit_left_out, read_scores
 
@@ -109,6 +109,40 @@ def test_scores_that_a_stage_was_not_calibrated_by_are_refused(
 ) -> None:
     parts["fine.json"] = parts["rough.json"]
     with pytest.raises(UsageError, match=r"fine@.* was not calibrated by these scores"):
+        made(parts, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_scores_without_the_pictures_names_are_refused(
+    parts: dict[str, Path], tmp_path: Path
+) -> None:
+    raw = json.loads(parts["fine.json"].read_text())
+    del raw["left_out"][3]["keys"]
+    parts["fine.json"].write_text(json.dumps(raw))
+    with pytest.raises(UsageError, match="does not say which pictures"):
+        made(parts, tmp_path / "out")
+
+
+def test_a_model_that_comes_along_is_named_even_where_its_folder_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(EMBEDDED["fast"].parent)
+    for given in (Path("fast"), EMBEDDED["fast"], Path("default_model")):
+        assert _placed(read_bundle(bundle_path(given)), tmp_path / "first") == "fast"
+    assert not (tmp_path / "first").exists()
+
+
+def test_a_cascade_is_no_stage_and_stages_see_the_same_squares(
+    parts: dict[str, Path], tmp_path: Path
+) -> None:
+    made(parts, tmp_path / "both", rescore=(0.2, 0.8))
+    with pytest.raises(UsageError, match="is a cascade itself"):
+        made({**parts, "fine": tmp_path / "both"}, tmp_path / "out")
+    path = parts["fine"] / "bundle.json"
+    raw = json.loads(path.read_text())
+    raw["preprocess"]["resampling"] = "lanczos"
+    path.write_text(json.dumps(raw))
+    with pytest.raises(UsageError, match="prepare pictures differently"):
         made(parts, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

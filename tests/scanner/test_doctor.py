@@ -46,7 +46,7 @@ def test_an_installation_that_works_exits_with_zero_on_one_screen(tmp_path: Path
 
 
 def test_what_is_shown_is_also_there_for_programs(tmp_path: Path) -> None:
-    done = doctor("--json", home=tmp_path)
+    done = doctor("--json", "--model", "fast", home=tmp_path)
     told = json.loads(done.stdout)
     assert (done.returncode, told["ok"]) == (0, True)
     found = {(f["section"], f["name"]): f for f in told["findings"]}
@@ -216,5 +216,8 @@ def test_a_folder_named_doctor_is_scanned_by_its_path(
     monkeypatch.chdir(tmp_path)
     assert "Scanned" in imgscan("./doctor", model=tiny_bundle).stdout
     assert "Scanned" in imgscan("--top", "1", "doctor", model=tiny_bundle).stdout
-    assert "Hardware" in doctor("--device", "cpu", home=tmp_path, cwd=tmp_path).stdout
+    assert (
+        "Hardware"
+        in doctor("--device", "cpu", "--model", "fast", home=tmp_path, cwd=tmp_path).stdout
+    )
     assert doctor("--bogus", home=tmp_path).returncode == 3
