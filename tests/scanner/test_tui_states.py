@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tui_fakes import TEN, MadeUpPlan, names, recorded, result, screen_of, text_of, toasts, until
@@ -13,7 +14,7 @@ from tui_fakes import triage as opened
 from scanner.errors import ImgscanError
 from scanner.tui.app import TriageApp, run_app
 from scanner.tui.crash import CrashLog
-from scanner.tui.screens import ConfirmScreen
+from scanner.tui.screens import ConfirmScreen, following
 from scanner.types import Failed, Verdict
 from scanner.verdict import OperatingPoint, judge
 
@@ -133,6 +134,30 @@ async def test_the_cursor_stays_on_its_file_while_others_come_above(tmp_path) ->
         if before is not None and screen.files.cursor:
             assert screen.item is not None
             assert screen.item.ref == before
+
+
+@pytest.mark.asyncio
+async def test_what_comes_while_the_list_is_being_read_is_listed_though_no_news_follow(
+    tmp_path, monkeypatch
+) -> None:
+    gate, ended = threading.Event(), threading.Event()
+    real, reads = following.fetch, 0
+
+    def fetch(*args: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        added = real(*args)
+        if reads == 1:  # of an empty list; then all comes, and the scan is over
+            gate.set()
+            assert ended.wait(60)
+        return added
+
+    monkeypatch.setattr(following, "fetch", fetch)
+    plan = MadeUpPlan(TEN, gates={TEN[0].ref.path.name: gate})
+    async with opened(tmp_path / "j.sqlite", plan, listed=None) as (pilot, screen):
+        await until(pilot, lambda: not screen.running)
+        ended.set()
+        await until(pilot, lambda: screen.triage.listing.total == len(TEN))
 
 
 @pytest.mark.asyncio

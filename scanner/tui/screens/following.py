@@ -69,7 +69,7 @@ class FollowingScreen(Screen[None]):
         self.selected = Selection()
         self.groups: list[Group] = []
         self.grouped = False
-        self._fetching = self._rested = False
+        self._fetching = self._asked_meanwhile = self._rested = False
         self._followed = True  # nobody has moved yet: the cursor stays on top of what comes
         self._flashing: Timer | None = None
         self.flash = ""
@@ -149,9 +149,12 @@ class FollowingScreen(Screen[None]):
 
     def follow(self) -> None:
         """Fetch what the journal has got since."""
-        if not self._fetching:
-            self._fetching = True
-            self._fetch()
+        if self._fetching:
+            # It may have read already, and the news that asks for more may be the last.
+            self._asked_meanwhile = True
+            return
+        self._fetching, self._asked_meanwhile = True, False
+        self._fetch()
 
     @work(thread=True, group="fetch")
     def _fetch(self) -> None:
@@ -168,7 +171,7 @@ class FollowingScreen(Screen[None]):
         self._fetching = False
         if self.triage.add(message.added):
             self.redraw(keep=True)
-        elif not len(message.added.table):
+        elif not len(message.added.table) and not self._asked_meanwhile:
             self._rest()
             return
         self.follow()
