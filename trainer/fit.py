@@ -138,7 +138,9 @@ def _fit(
             sums = np.zeros(4)  # loss, reconstruction, classification, pictures
             batches = zip(source.train(epoch) if plan else (), plan, strict=True)
             if whole is not None:
+                on_batch(1, 2)  # of two: the encodings are at hand, and what they gave
                 left = whole.epoch(epoch)
+                on_batch(2, 2)
                 _refuse_infinite([left], epoch, 0)
                 sums = np.array([left, 0.0, left, 1.0]) * whole.pictures
             for step, (batch, (share, last)) in enumerate(batches):
