@@ -57,13 +57,15 @@ def limited(p_fake: float, facts: FileFacts, unsure: tuple[float, float] | None)
 
 
 def _near_uniform(square: npt.NDArray[np.uint8]) -> bool:
-    value = square.astype(np.int16)
-    across = np.abs(value[:-1, 1:] - value[:-1, :-1]).max(axis=2)
-    down = np.abs(value[1:, :-1] - value[:-1, :-1]).max(axis=2)
-    flat = float((np.maximum(across, down) <= 2).mean())
+    # Planes of bytes: every picture of a scan goes through here, and this is the quick way.
+    planes = np.ascontiguousarray(square.transpose(2, 0, 1))
+    here, right, below = planes[:, :-1, :-1], planes[:, :-1, 1:], planes[:, 1:, :-1]
+    across = np.maximum(here, right) - np.minimum(here, right)
+    down = np.maximum(here, below) - np.minimum(here, below)
+    flat = float((np.maximum(across, down).max(axis=0) <= 2).mean())
     if not FLAT_TOO <= flat < FLAT:
         return flat >= FLAT
-    code = value >> 3
-    colours = code[..., 0] << 10 | code[..., 1] << 5 | code[..., 2]
+    red, green, blue = planes.astype(np.int16) >> 3
+    colours = red << 10 | green << 5 | blue
     counts = np.bincount(colours.ravel(), minlength=3)
     return bool(np.partition(counts, -3)[-3:].sum() >= COMMON_COLOURS * colours.size)

@@ -108,10 +108,10 @@ def explain(
     spec = detector.bundle.spec
     squares = resized_squares(pixels.rgb, spec, pixels.box)
     remade = remake(squares, detector)
-    heat = occlusion_map(squares, detector, grid=grid, cancelled=cancelled)
+    decider = deciding(squares, detector)
+    heat = occlusion_map(squares, decider, grid=grid, cancelled=cancelled)
     if heat is None:
         return None
-    decider = detector.deciding(normalised(squares, spec)[None])
     logit = decider.logits(normalised(squares, decider.bundle.spec)[None])
     return Explanation(
         squares=squares,
@@ -119,16 +119,17 @@ def explain(
         missing="" if isinstance(remade, Remade) else remade,
         heat=heat,
         p_fake=float(probabilities(logit, decider.bundle.temperature)[0]),
-        by=_by(detector, decider),
+        by=by_stage(detector, decider),
     )
 
 
-def by_stage(squares: Bytes, detector: Scorer) -> str:
-    """ ", by NAME" for the stage of a cascade that scores these squares; else empty."""
-    return _by(detector, detector.deciding(normalised(squares, detector.bundle.spec)[None]))
+def deciding(squares: Bytes, detector: Scorer) -> Decider:
+    """The stage that scores these squares, uint8 [V, S, S, 3]; a single model itself."""
+    return detector.deciding(normalised(squares, detector.bundle.spec)[None])
 
 
-def _by(detector: Scorer, decider: Decider) -> str:
+def by_stage(detector: Scorer, decider: Decider) -> str:
+    """ ", by NAME" where `decider` is a stage of a cascade; else empty."""
     return "" if decider.bundle is detector.bundle else f", by {decider.bundle.name}"
 
 
@@ -151,7 +152,7 @@ def remake(squares: Bytes, detector: Scorer) -> Remade | str:
 
 def occlusion_map(
     squares: Bytes,
-    detector: Scorer,
+    decider: Decider,
     *,
     grid: int = GRID,
     cancelled: Callable[[], bool] | None = None,
@@ -164,7 +165,6 @@ def occlusion_map(
     patch brought: above 0 towards fake, below 0 towards real. A pixel has the mean over the
     patches that cover it. None if `cancelled` became true between two batches.
     """
-    decider = detector.deciding(normalised(squares, detector.bundle.spec)[None])
     spec, temperature = decider.bundle.spec, decider.bundle.temperature
     views, size = squares.shape[:2]
     heat = np.zeros((views, size, size), np.float64)

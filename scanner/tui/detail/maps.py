@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from scanner.errors import ImgscanError
 from scanner.explain import Remade, occlusion_map, remake
-from scanner.explain.maps import Scorer, by_stage
+from scanner.explain.maps import Scorer, by_stage, deciding
 from scanner.text import one_line
 from scanner.tui.detail.errands import Errands
 from scanner.tui.detail.pictures import Recent
@@ -103,7 +103,8 @@ class Maps:
             remade = remake(squares, self._detector)
             made = MapsMade(remade) if isinstance(remade, Remade) else MapsMade(missing=remade)
         if heat and made.heat is None:
-            found = occlusion_map(squares, self._detector, cancelled=cancel.is_set)
-            by = by_stage(squares, self._detector)
+            decider = deciding(squares, self._detector)
+            found = occlusion_map(squares, decider, cancelled=cancel.is_set)
+            by = by_stage(self._detector, decider)
             return None if found is None else replace(made, heat=found, by=by)
         return made
