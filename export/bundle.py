@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from export.measured import digest
 from export.parity import HalfParity, Parity, measure_half, require
 from export.to_onnx import write_graphs
 from scanner.bundle import HALF_ENCODER, Bundle, read_bundle
-from scanner.bundle_writing import replace_folder, write_bundle
+from scanner.bundle_writing import building, write_bundle
 from scanner.errors import UsageError
 from trainer.checkpoint import load_run
 
@@ -74,10 +72,7 @@ def export_run(
     notes_text = read_text(notes) if notes is not None else ""
 
     out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
-        work.chmod(0o755)  # mkdtemp's 0700 would keep a shared bundle from its other readers
+    with building(out) as work:
         write_graphs(model, work, decoder=model.decoder is not None if decoder is None else decoder)
         training = {
             "config": config.to_dict(),
@@ -122,9 +117,6 @@ def export_run(
             )
         card.write_text(model_card(metrics=metrics, notes=notes_text, **content), "utf-8")
         write_bundle(work, metrics=metrics, **content)
-        replace_folder(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return Exported(read_bundle(out), parity, half_parity)
 
 

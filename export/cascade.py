@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from export.card import cascade_card
 from scanner.bundle import CARD, EMBEDDED, Bundle, bundle_path, read_bundle
-from scanner.bundle_writing import replace_folder, write_bundle
+from scanner.bundle_writing import building, write_bundle
 from scanner.errors import UsageError
 from scanner.stages import FOLDERS, same_squares
 from trainer.cascaded import (
@@ -71,10 +70,7 @@ def export_cascade(
         "rescored": rescored_shares(scores, stages, band),
     }
     out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
-        work.chmod(0o755)  # mkdtemp's 0700 would keep a shared bundle from its other readers
+    with building(out) as work:
         named = [
             {"model": _placed(bundle, work / folder), "digest": bundle.digest}
             for bundle, folder in zip(bundles, FOLDERS, strict=True)
@@ -90,9 +86,6 @@ def export_cascade(
         }
         (work / CARD).write_text(cascade_card(bundles=bundles, notes=notes, **content), "utf-8")
         write_bundle(work, spec=None, stages=named, training={}, **content)
-        replace_folder(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return read_bundle(out)
 
 

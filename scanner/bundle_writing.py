@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,19 @@ def write_bundle(
     text = json.dumps(raw, indent=2, sort_keys=False, allow_nan=False) + "\n"
     (out / "bundle.json").write_text(text, encoding="utf-8")
     return read_bundle(out)
+
+
+@contextmanager
+def building(out: Path) -> Iterator[Path]:
+    """A folder beside `out` (absolute) to make a bundle in: moved there at the end, or gone."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        work.chmod(0o755)  # mkdtemp's 0700 would keep a shared bundle from its other readers
+        yield work
+        replace_folder(work, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def replace_folder(finished: Path, target: Path) -> None:

@@ -15,11 +15,25 @@ from scanner.errors import ImgscanError
 from scanner.tui.app import TriageApp, run_app
 from scanner.tui.crash import CrashLog
 from scanner.tui.screens import ConfirmScreen, following
+from scanner.tui.screens.triage import TriageScreen
 from scanner.types import Failed, Verdict
 from scanner.verdict import OperatingPoint, judge
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 SCREENS = Path(__file__).parent / "tui_screens"
+
+
+def layouts_of(screen: TriageScreen, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows by one each time that the screen is laid out from now on."""
+    laid_out: list[object] = []
+    layout = screen._refresh_layout
+
+    def noted(*args: Any, **kwargs: Any) -> None:
+        laid_out.append(args)
+        layout(*args, **kwargs)
+
+    monkeypatch.setattr(screen, "_refresh_layout", noted)
+    return laid_out
 
 
 @pytest.mark.asyncio
@@ -99,14 +113,7 @@ async def test_counts_that_follow_a_scan_do_not_lay_the_screen_out_anew(
         await until(pilot, lambda: "100 listed" in text_of(pilot.app))
         await pilot.press("down", "f")
         await until(pilot, lambda: "1 decided" in text_of(pilot.app))
-        laid_out: list[object] = []
-        layout = screen._refresh_layout
-
-        def noted(*args: object, **kwargs: object) -> None:
-            laid_out.append(args)
-            layout(*args, **kwargs)
-
-        monkeypatch.setattr(screen, "_refresh_layout", noted)
+        laid_out = layouts_of(screen, monkeypatch)
         gates["0100.png"].set()
         await until(pilot, lambda: "200 listed" in text_of(pilot.app))
         await pilot.press("f", "u")
@@ -184,14 +191,7 @@ async def test_counts_and_decisions_do_not_lay_the_screen_out_anew(tmp_path, mon
     async with opened(recorded(tmp_path / "j.sqlite"), size=(120, 24)) as (pilot, screen):
         await pilot.press("f", "space", "ctrl+a", "escape")  # the longest line that counts
         await pilot.pause(0.2)
-        laid_out: list[object] = []
-        layout = screen._refresh_layout
-
-        def noted(*args: object, **kwargs: object) -> None:
-            laid_out.append(args)
-            layout(*args, **kwargs)
-
-        monkeypatch.setattr(screen, "_refresh_layout", noted)
+        laid_out = layouts_of(screen, monkeypatch)
         await pilot.press("f", "r", "space", "space", "ctrl+a", "escape", "ctrl+z")
         await pilot.pause(0.1)
         assert not laid_out
