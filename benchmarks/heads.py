@@ -18,21 +18,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from benchmarks.aligned import Pairs
+from benchmarks.folds import HEADER, Ground, add_options, encodings, judge, read
 from benchmarks.head_fits import LOSSES, Head, HeadFit
-from trainer.benchmark import families_of
-from trainer.commands.benchmark import _parse_families
 from trainer.config import FitConfig, load_config
-from trainer.data import FAKE, Sample, draw_key, load_samples, split_samples
-from trainer.encoded import EncodedPictures
-from trainer.left_out import FamilyScores, cross_fitted
-from trainer.models import AutoencoderClassifier
-from trainer.tiers import TIERS
+from trainer.data import FAKE, Sample
 
 WIDTH = 768  # of CLIP ViT-B/16
 STATISTICS = ("class", "mean", "deviation")
@@ -69,13 +62,11 @@ def weights(
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--holdout", default="val")
-    parser.add_argument("--family", action="append", default=[])
+    add_options(parser)
     parser.add_argument("--cached-blocks", type=int, nargs="+", default=[4, 5, 6, 7, 8])
     parser.add_argument("--blocks", type=int, nargs="+", default=[6, 7, 8])
     parser.add_argument("--statistics", nargs="+", choices=STATISTICS, default=list(STATISTICS))
+    parser.add_argument("--augment", choices=("neutral", "uncropped"), default="uncropped")
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--l2", type=float, default=1e-3)
     parser.add_argument("--loss", choices=LOSSES, default="bce")
@@ -85,39 +76,23 @@ def main() -> None:
                         help="beside them the encodings of the preset `default`")  # fmt: skip
     parser.add_argument("--without-clip", action="store_true", help="those alone")
     parser.add_argument("--save", type=Path, help="JSON of all left-out scores")
-    parser.add_argument("--limit", type=int, default=75)
     parser.add_argument("--aligned", type=Path, metavar="WEIGHTS", help="folder of taef2_*.pth")
     parser.add_argument("--aligned-share", type=float, default=0.2, help="of the fakes' weight")
     parser.add_argument("--aligned-per-source", type=int, default=120)
     asked = parser.parse_args()
 
-    settings = {"holdout": asked.holdout, "workers": 0, "encoder_taps": tuple(asked.cached_blocks)}
+    settings = {"holdout": asked.holdout, "workers": 0, "augment": asked.augment,
+                "encoder_taps": tuple(asked.cached_blocks)}  # fmt: skip
     config = load_config("accurate", settings)
-    samples = sorted(load_samples(asked.data), key=lambda sample: sample.key)
-    family = families_of(samples, _parse_families(asked.family))
-    splits = split_samples(
-        samples, val_fraction=config.val_fraction, holdout=config.holdout, fraction=1.0,
-        max_per_source=config.max_per_source, seed=config.seed,
-    )  # fmt: skip
-    train = [*splits.train, *splits.val]
-    model = AutoencoderClassifier(config)
-    encoded = EncodedPictures(
-        asked.cache, model, samples, config, torch.device("cpu"),
-        lambda variant, done, total: print(f"encoded {done}/{total} ({variant})", flush=True),
-    )  # fmt: skip
+    ground = Ground.load(asked, config)
+    train = ground.train
+    encoded = encodings(asked, ground, config)
     taken = columns(config, asked.blocks, asked.statistics)
     fast = None
     if asked.with_fast:
         small = load_config("default", {"holdout": asked.holdout, "workers": 0})
-        fast = EncodedPictures(
-            asked.with_fast, AutoencoderClassifier(small), samples, small, torch.device("cpu"),
-            lambda variant, done, total: print(f"encoded {done}/{total} ({variant})", flush=True),
-        )  # fmt: skip
-
-    def read(kept: EncodedPictures, variant: str, of: Sequence[Sample]) -> Tensor:
-        rows = kept.rows(of)
-        kept.fill(variant, rows, maps=False)
-        return kept.read(variant, rows, maps=0)[0].features
+        of_fast = argparse.Namespace(**{**vars(asked), "cache": asked.with_fast})
+        fast = encodings(of_fast, ground, small)
 
     def features(variant: str, of: Sequence[Sample]) -> Tensor:
         parts = [] if asked.without_clip else [read(encoded, variant, of)[:, taken]]
@@ -137,44 +112,24 @@ def main() -> None:
     mean, deviation = x.mean(0), x.std(0) + 1e-6
     x = (x - mean) / deviation
     fake = [s.label == FAKE or m for s, m in zip(learnt, made, strict=True)]
-
+    labels = torch.tensor(fake, dtype=torch.float32)
     fit = HeadFit(asked.loss, asked.l2, asked.hidden, asked.dro_rounds)
 
-    def fitted(kept: Sequence[int]) -> Head:
-        some = weights([learnt[i].source for i in kept], [fake[i] for i in kept],
-                       [made[i] for i in kept], asked.aligned_share)  # fmt: skip
+    def without(name: str) -> Head:
+        groups = ground.groups(name)
+        kept = [i for i, s in enumerate(learnt) if s.group not in groups]
         weight = torch.zeros(len(learnt))
-        weight[list(kept)] = some
-        labels = torch.tensor(fake, dtype=torch.float32)
-        return fit(x, labels, weight, [s.source for s in learnt], config.seed)
+        weight[kept] = weights([learnt[i].source for i in kept], [fake[i] for i in kept],
+                               [made[i] for i in kept], asked.aligned_share)  # fmt: skip
+        head = fit(x, labels, weight, [s.source for s in learnt], config.seed)
+        return lambda raw: head((raw - mean) / deviation)
 
-    scores: list[FamilyScores] = []
-    aucs: dict[str, list[float]] = {tier: [] for tier in TIERS}
-    for name in sorted(set(family.values())):
-        out = [s for s in samples if family[s.source] == name]
-        groups = {s.group for s in out}
-        head = fitted([i for i, s in enumerate(learnt) if s.group not in groups])
-        out = sorted(out, key=lambda s: draw_key(config.seed, "benchmark", s.key))[: asked.limit]
-        others = [s for s in splits.holdout if s.label != out[0].label]
-        for tier in TIERS:
-            own, known = (head((features(tier, some) - mean) / deviation) for some in (out, others))
-            of_fake, of_real = (own, known) if out[0].label == FAKE else (known, own)
-            labels = [1] * len(of_fake) + [0] * len(of_real)
-            aucs[tier].append(float(roc_auc_score(labels, np.concatenate([of_fake, of_real]))))
-            scores.append(FamilyScores(name, out[0].label == FAKE, tier, tuple(own.tolist())))
+    judged = judge(ground, without, features, asked.limit)
     if asked.save:
         rows = [{"family": s.family, "label": "fake" if s.fake else "real", "tier": s.tier,
-                 "logits": s.logits} for s in scores]  # fmt: skip
+                 "logits": s.logits} for s in judged.scores]  # fmt: skip
         asked.save.write_text(json.dumps({"left_out": rows}), encoding="utf-8")
-    print("| tier | left out: balanced accuracy | fakes found | real let pass | worst | AUC |")
-    print("|---|---|---|---|---|---|")
-    for tier, measured in cross_fitted(scores).items():
-        rates = measured["points"]["youden"]
-        cells = [f"{rates[key] * 100:.1f}" for key in (
-            "balanced_accuracy", "left_out_generators_called_fake",
-            "left_out_sources_called_real", "worst_source_called_real",
-        )]  # fmt: skip
-        print(f"| {tier} | {' | '.join(cells)} | {np.mean(aucs[tier]):.3f} |", flush=True)
+    print("\n".join([HEADER, *judged.rows()]), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Pictures reach an archive by many roads: resized, cropped, re-encoded, screenshotted. If the
 two classes came by different roads, a model learns the road. So both go through the same
-lottery here, drawn anew each epoch.
+lottery here, drawn anew each epoch: "neutral" with a crop, "uncropped" without.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def augment(rgb: RGB, kind: Augmentation, rng: np.random.Generator) -> RGB:
         rgb = rgb[:, ::-1]
     if kind == "flip":
         return np.ascontiguousarray(rgb)
-    return _neutral(rgb, rng)
+    return _neutral(rgb, rng, crop=kind == "neutral")
 
 
 def bounded(rgb: RGB, size: int, box: Box | None = None) -> tuple[RGB, Box | None]:
@@ -64,10 +64,13 @@ def lottery_side(size: int) -> int:
     return max(512, 2 * size)
 
 
-def _neutral(rgb: RGB, rng: np.random.Generator) -> RGB:
-    if rng.random() < 0.15:
-        return np.ascontiguousarray(rgb)  # some stay as they came
-    image = _random_resize(_random_crop(rgb, rng), rng)
+def _neutral(rgb: RGB, rng: np.random.Generator, *, crop: bool) -> RGB:
+    """The lottery. Without `crop` ("uncropped") the whole picture goes through it, as it will
+    when it is judged, and twice as many stay as they came."""
+    if rng.random() < (0.15 if crop else 0.3):
+        return np.ascontiguousarray(rgb)
+    image = _random_crop(rgb, rng) if crop else Image.fromarray(np.ascontiguousarray(rgb))
+    image = _random_resize(image, rng)
     if rng.random() < 0.15:
         image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.5))))
     if rng.random() < 0.15:

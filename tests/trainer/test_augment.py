@@ -29,7 +29,7 @@ def test_none_changes_nothing():
     assert augment(picture, "none", np.random.default_rng(0)) is picture
 
 
-@pytest.mark.parametrize("kind", ["flip", "neutral"])
+@pytest.mark.parametrize("kind", ["flip", "neutral", "uncropped"])
 def test_the_same_draws_give_the_same_picture(kind):
     one, other = (augment(_scene(), kind, np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(one, other)
@@ -53,6 +53,21 @@ def test_the_lottery_leaves_some_pictures_as_they_came_and_changes_most():
         for r in results
     )
     assert 10 <= untouched <= 60  # 15 % of 200 in expectation
+
+
+def test_uncropped_every_picture_goes_through_the_lottery_whole():
+    # Two dark stripes at the ends of the longer side: a crop to a near-square loses them.
+    picture = np.full((200, 300, 3), 200, np.uint8)
+    picture[:, :30] = picture[:, -30:] = 40
+    whole = 0
+    for seed in range(100):
+        out = augment(picture, "uncropped", np.random.default_rng(seed)).astype(float)
+        edge = max(1, out.shape[1] // 20)
+        ends = out[:, :edge].mean(), out[:, -edge:].mean()
+        assert max(ends) + 60 < out[:, out.shape[1] // 2 - 2 : out.shape[1] // 2 + 2].mean()
+        assert out.shape[1] / out.shape[0] == pytest.approx(1.5, abs=0.02)
+        whole += out.shape == picture.shape and np.isin(out, (40, 200)).all()
+    assert 15 <= whole <= 50  # 30 % of 100 stay as they came
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (17, 400), (400, 17)])

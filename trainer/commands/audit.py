@@ -161,7 +161,7 @@ def _meaning(found: Audit) -> list[str]:
         lines.append(
             "It is still there after loading: "
             + "; ".join(f"{r.stage}, AUC {r.probe.auc:.3f}" for r in left)
-            + ". Bring both classes to one size and one encoder, or use augment = neutral."
+            + ". Bring both classes to one size and one encoder, or use augment = uncropped."
         )
     elif before and after:
         lines.append(
