@@ -2,6 +2,8 @@
 
 A detector that is shown both halves of such a pair cannot tell them apart by what they show
 (Rajan et al., "Aligned Datasets Improve Detection of Latent Diffusion-Generated Images", 2024).
+Its spectrum still can: `match` takes that away too, after Chen et al., "Dual Data Alignment Makes
+AI-Generated Image Detector Easier Generalizable" (2025).
 The autoencoder is TAEF2 of madebyollin/taesd (MIT), that of FLUX.2 made small: 32 channels at an
 eighth of the size. Its two files, taef2_encoder.pth and taef2_decoder.pth, come from there.
 """
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.fft import dctn, idctn
 from torch import Tensor, nn
 
 from scanner.preprocess import prepare
@@ -26,6 +29,8 @@ from trainer.loader import Pictures, _key_number
 _CHANNELS = 64
 _BATCH = 8
 _EPOCH = 2  # a draw of the lottery of its own
+_BANDS = 32  # of spatial frequency, each an equal part of its range
+RGB = npt.NDArray[np.uint8]
 
 
 class _Clamp(nn.Module):
@@ -85,18 +90,51 @@ def tiny_autoencoder(folder: Path) -> nn.Module:
     return nn.Sequential(*halves.values()).eval()
 
 
+def match(real: RGB, remade: RGB, rng: np.random.Generator) -> RGB:
+    """`remade` with the spectrum of `real`, and a part of `real` mixed in; uint8 [H, W, 3].
+
+    In each of 32 bands of the discrete cosine transform it is given the energy that `real` has
+    there, a channel at a time; then up to half of `real` is laid over it. (The paper re-encodes
+    with the original's JPEG quality; these originals' qualities are not known.)
+    """
+    height, width = real.shape[:2]
+    across, down = np.arange(width) / width, np.arange(height) / height
+    radius = np.hypot(down[:, None], across[None]) / np.sqrt(2)
+    band = np.minimum((radius * _BANDS).astype(int), _BANDS - 1).ravel()
+    matched = np.empty(real.shape, dtype=np.float64)
+    for channel in range(3):
+        true, made = (dctn(x[:, :, channel].astype(np.float64), norm="ortho").ravel()
+                      for x in (real, remade))  # fmt: skip
+        mean = true[0]  # of the brightness, which is no texture
+        true[0] = made[0] = 0
+        energy = [np.bincount(band, x * x, minlength=_BANDS) for x in (true, made)]
+        made *= np.sqrt(energy[0] / np.maximum(energy[1], 1e-9))[band]
+        made[0] = mean
+        matched[:, :, channel] = idctn(made.reshape(height, width), norm="ortho")
+    share = rng.uniform(0, 0.5)
+    return (share * real + (1 - share) * matched).round().clip(0, 255).astype(np.uint8)
+
+
 class Pairs:
     """Encodings of real pictures and of what the autoencoder makes of them, through the same
-    draw of the lottery; kept in the folder of `encoded`, so that a later run goes on."""
+    draw of the lottery; kept in the folder of `encoded`, so that a later run goes on.
+    `matched`: see `match`."""
 
-    def __init__(self, weights: Path, encoded: EncodedPictures, per_source: int) -> None:
+    def __init__(
+        self, weights: Path, encoded: EncodedPictures, per_source: int, *, matched: bool = False
+    ) -> None:
         self._weights, self._encoded, self._per_source = weights, encoded, per_source
+        self._matched = matched
+        name = "matched" if matched else "aligned"
         model = encoded.model
         shape = (len(encoded.samples), 2, model.encoder.feature_count)
-        self._features = _memmap(encoded.folder / "aligned.features.npy", shape, "float16")
-        self._done = _memmap(encoded.folder / "aligned.done.npy", shape[:1], "bool")
+        self._features = _memmap(encoded.folder / f"{name}.features.npy", shape, "float16")
+        self._done = _memmap(encoded.folder / f"{name}.done.npy", shape[:1], "bool")
         self._pictures = Pictures(
-            encoded.samples, model.spec, augmentation="neutral", seed=encoded.config.seed
+            encoded.samples,
+            model.spec,
+            augmentation=encoded.config.augment,
+            seed=encoded.config.seed,
         )
 
     def read(self, samples: Sequence[Sample]) -> tuple[list[Sample], Tensor, Tensor]:
@@ -136,9 +174,11 @@ class Pairs:
         y = autoencoder(x.contiguous(memory_format=torch.channels_last)).clamp(0, 1)
         remade = (y[0].permute(1, 2, 0) * 255).round().byte().numpy()
         seed = (self._encoded.config.seed, _EPOCH, _key_number(sample))
-        spec = self._pictures.spec
+        if self._matched:
+            remade = match(rgb, remade, np.random.default_rng((1, *seed)))
+        spec, kind = self._pictures.spec, self._pictures.augmentation
         both = [
-            prepare(augment(half, "neutral", np.random.default_rng(seed)), spec, None)[0]
+            prepare(augment(half, kind, np.random.default_rng(seed)), spec, None)[0]
             for half in (rgb, remade)
         ]
         return np.stack(both)

@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--family", action="append", default=[])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="that decode pictures")
+    parser.add_argument("--augment", choices=("neutral", "uncropped"), default="uncropped")
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--blocks", type=int, nargs="+", default=[6, 7, 8], help="the teacher's")
     parser.add_argument("--inner", choices=("groups", "families"), default="groups")

@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--aligned", type=Path, metavar="WEIGHTS", help="folder of taef2_*.pth")
     parser.add_argument("--aligned-share", type=float, default=0.2, help="of the fakes' weight")
     parser.add_argument("--aligned-per-source", type=int, default=120)
+    parser.add_argument("--matched", action="store_true", help="their spectra too (--aligned)")
     asked = parser.parse_args()
 
     settings = {"holdout": asked.holdout, "workers": 0, "augment": asked.augment,
@@ -103,7 +104,7 @@ def main() -> None:
     learnt = train * asked.draws
     made = [False] * len(learnt)
     if asked.aligned:
-        pairs = Pairs(asked.aligned, encoded, asked.aligned_per_source)
+        pairs = Pairs(asked.aligned, encoded, asked.aligned_per_source, matched=asked.matched)
         of, originals, remade = pairs.read(train)
         parts += [originals[:, taken], remade[:, taken]]
         learnt += of + of

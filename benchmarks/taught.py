@@ -135,7 +135,7 @@ class Ground:
 
     def __init__(self, asked: argparse.Namespace) -> None:
         self.asked, self.kept = asked, Kept(asked.out)
-        settings = {"holdout": asked.holdout, "workers": asked.workers}
+        settings = {"holdout": asked.holdout, "workers": asked.workers, "augment": asked.augment}
         self.config = load_config("default", settings)
         self.device = torch.device(asked.device)
         self.samples = sorted(load_samples(asked.data), key=lambda sample: sample.key)
