@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from scanner.tally import Tally
 
 NOTHING_SUSPECT, SUSPECTS, SOME_FAILED, NOT_RUN, INTERRUPTED = 0, 1, 2, 3, 130
-_SHOWN_FAILURES = 5
+_SHOWN = 5  # failed and unsure files by name, each
 
 _EPILOG = """\b
 Also: imgscan explain FILE --out SHEET.png draws what moved one picture's score.
       imgscan doctor says what this installation has, and what is wrong with it.
-      (Files of these names: ./explain, ./doctor)
+      imgscan card says what the model was fitted on, how good it is, and its limits.
+      (Files of these names: ./explain, ./doctor, ./card)
 
 \b
 Exit status:
@@ -174,7 +175,8 @@ def imgscan(
             renew=opened.renew,
             tell=_complain,
         )
-    tally = Tally(keep_suspects=0 if quiet else top, keep_failures=_SHOWN_FAILURES)
+    top = 0 if quiet else top
+    tally = Tally(keep_suspects=top, keep_unsure=min(top, _SHOWN), keep_failures=_SHOWN)
     progress = ScanProgress(paths, walk, shown=sys.stderr.isatty() and not quiet)
     interrupted = False
     with Interrupts() as interrupts, opened.spool, journal:

@@ -9,6 +9,7 @@ import click
 
 # Name -> module and command in it, imported only when it is asked for.
 _COMMANDS = {
+    "card": ("scanner.card", "card"),
     "doctor": ("scanner.doctor", "doctor"),
     "explain": ("scanner.explain.command", "explain"),
 }

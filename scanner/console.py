@@ -20,7 +20,7 @@ from scanner.find import count_all
 from scanner.options.walk import WalkOptions
 from scanner.tally import Tally
 from scanner.text import percent, printable
-from scanner.verdict import OperatingPoint
+from scanner.verdict import OperatingPoint, bounds
 
 # Wider than any path; a pipe or file has no edge to wrap or cut at.
 _NO_EDGE = 1 << 16
@@ -129,16 +129,20 @@ def show_summary(
 
     `stages` says what a cascade's stages did; see `scanner.cascade.Model`.
     """
-    rate = tally.scanned / max(seconds, 1e-9)
+    # What was remembered took no time: it would make any machine seem quick.
+    looked_at = tally.scanned - known
+    rate = f"{looked_at / max(seconds, 1e-9):.1f} a second" if looked_at else "none looked at anew"
+    low, high = bounds(point)
     rows = [
-        ("Scanned", f"{tally.scanned:,} in {seconds:.1f} s ({rate:.1f} a second, on {device})"),
-        (
-            "Suspect",
-            f"{tally.suspects:,} (P(fake) from {point.threshold:.4f}: {point.name}, {model})",
-        ),
+        ("Scanned", f"{tally.scanned:,} in {seconds:.1f} s ({rate}, on {device})"),
+        ("Suspect", f"{tally.suspects:,} (P(fake) {high:.4f} or more: {point.name}, {model})"),
     ]
     if tally.unsure:
-        rows.append(("Unsure", f"{tally.unsure:,}: the model withholds its verdict; look yourself"))
+        rows.append(("Unsure", f"{tally.unsure:,} ({low:.4f} to {high:.4f}): look yourself"))
+        rows += [("", f"{percent(v.p_fake)}  {v.ref.name}") for v in tally.likeliest]
+        hidden = tally.unsure - len(tally.likeliest)
+        if tally.likeliest and hidden:
+            rows.append(("", f"and {hidden:,} more" + ("" if report else "; --report lists them")))
     if stages:
         rows.append(("Stages", stages))
     if known:

@@ -12,15 +12,18 @@ from scanner.types import Failed, Reason, Verdict
 
 @dataclass(slots=True)
 class Tally:
-    """Counts, the `keep_suspects` surest suspects and the first `keep_failures` failures."""
+    """Counts, the `keep_suspects` surest suspects, those `keep_unsure` without a verdict that are
+    likeliest fake, and the first `keep_failures` failures."""
 
     keep_suspects: int
+    keep_unsure: int
     keep_failures: int
     scanned: int = 0  # files with a result, failures among them
     suspects: int = 0
     unsure: int = 0
     reasons: Counter[Reason] = field(default_factory=Counter)
     surest: list[Verdict] = field(default_factory=list)  # by confidence, then by path
+    likeliest: list[Verdict] = field(default_factory=list)  # unsure, by P(fake), then by path
     first_failed: list[Failed] = field(default_factory=list)
 
     @property
@@ -38,14 +41,17 @@ class Tally:
                     self.first_failed.append(result)
             case Verdict(verdict="fake"):
                 self.suspects += 1
-                if len(self.surest) < self.keep_suspects or (
-                    self.surest and _rank(result) < _rank(self.surest[-1])
-                ):
-                    insort(self.surest, result, key=_rank)
-                    del self.surest[self.keep_suspects :]
+                _keep(self.surest, result, self.keep_suspects)
             case Verdict(verdict="unsure"):
                 self.unsure += 1
+                _keep(self.likeliest, result, self.keep_unsure)
+
+
+def _keep(best: list[Verdict], verdict: Verdict, most: int) -> None:
+    if len(best) < most or (best and _rank(verdict) < _rank(best[-1])):
+        insort(best, verdict, key=_rank)
+        del best[most:]
 
 
 def _rank(verdict: Verdict) -> tuple[float, bytes]:
-    return -verdict.confidence, os.fsencode(verdict.ref.path)
+    return -verdict.p_fake, os.fsencode(verdict.ref.path)

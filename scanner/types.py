@@ -132,7 +132,8 @@ class Verdict:
 
     `p_fake` is the calibrated probability in [0, 1] that the picture is AI-generated;
     `confidence` the probability of the verdict that was given (p_fake or 1 - p_fake), or for
-    `unsure` of the likelier one.
+    `unsure` of the likelier one. `real_below` and `fake_from` are where it was cut: the threshold
+    itself, or the ends of the model's band of `unsure` where that reaches further.
     """
 
     ref: ImageRef
@@ -140,5 +141,7 @@ class Verdict:
     p_fake: float
     confidence: float
     threshold: float
+    real_below: float
+    fake_from: float
     operating_point: str
     facts: FileFacts

@@ -85,12 +85,10 @@ def operating_point(
 
 def verdict_of(p_fake: float, point: OperatingPoint) -> VerdictName:
     """As `judge()`, for the name alone."""
-    if point.unsure is None:
-        return "fake" if p_fake >= point.threshold else "real"
-    low, high = point.unsure
-    if p_fake >= max(point.threshold, high):
+    low, high = bounds(point)
+    if p_fake >= high:
         return "fake"
-    return "real" if p_fake < min(point.threshold, low) else "unsure"
+    return "real" if p_fake < low else "unsure"
 
 
 def judge(ref: ImageRef, facts: FileFacts, p_fake: float, point: OperatingPoint) -> Verdict:
@@ -101,6 +99,7 @@ def judge(ref: ImageRef, facts: FileFacts, p_fake: float, point: OperatingPoint)
     with it, nor the other way round.
     """
     verdict = verdict_of(p_fake, point)
+    low, high = bounds(point)
     likelier = p_fake >= 0.5 if verdict == "unsure" else verdict == "fake"
     return Verdict(
         ref=ref,
@@ -108,6 +107,8 @@ def judge(ref: ImageRef, facts: FileFacts, p_fake: float, point: OperatingPoint)
         p_fake=p_fake,
         confidence=p_fake if likelier else 1.0 - p_fake,
         threshold=point.threshold,
+        real_below=low,
+        fake_from=high,
         operating_point=point.name,
         facts=facts,
     )

@@ -33,8 +33,8 @@ learning_rate = 3e-3
 workers = 0
 """
 COLUMNS = [
-    "path", "member", "verdict", "confidence", "p_fake", "threshold", "operating_point",
-    "width", "height", "format", "bytes", "sha256", "notes", "model", "error",
+    "path", "member", "verdict", "confidence", "p_fake", "threshold", "real_below", "fake_from",
+    "operating_point", "width", "height", "format", "bytes", "sha256", "notes", "model", "error",
     "review", "review_note",
 ]  # fmt: skip
 

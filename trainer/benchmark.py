@@ -35,6 +35,7 @@ from trainer.scores import figures
 from trainer.tiers import TIERS
 
 Array = npt.NDArray[np.float64]
+_LEAST_FAMILIES = 2  # of a class: one is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,19 @@ def families_of(samples: Sequence[Sample], merged: Mapping[str, Sequence[str]]) 
     return family
 
 
+def _check_families(samples: Sequence[Sample], family: Mapping[str, str]) -> None:
+    """Before any picture is encoded: something must be left to learn from."""
+    for label, name in enumerate(LABELS):
+        families = {family[s.source] for s in samples if s.label == label}
+        if len(families) < _LEAST_FAMILIES:
+            raise UsageError(
+                f"all {name} pictures are of one source, {min(families)!r}, and without it there "
+                "are none to learn from; pictures of one source belong in a folder of their own "
+                f"below {name}/ (or a manifest's column source), and benchmark needs two of each "
+                "class"
+            )
+
+
 def benchmark(
     config: FitConfig,
     samples: Sequence[Sample],
@@ -103,8 +117,10 @@ def benchmark(
     target = ALONE.device(device)
     family = families_of(samples, merged)
     full = _splits(samples, config)
-    if not full.holdout:
-        raise UsageError(f"the data has no split {config.holdout!r}; name one with --holdout")
+    if {s.label for s in full.holdout} != {REAL, FAKE}:
+        lacks = "lacks a class" if full.holdout else "has no pictures"
+        raise UsageError(f"the split {config.holdout!r} {lacks}; name another with --holdout")
+    _check_families(samples, family)
     everything = sorted(samples, key=lambda sample: sample.key)
     encoded = EncodedPictures(
         cache, AutoencoderClassifier(config), everything, config, target, on_encode

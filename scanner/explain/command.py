@@ -65,9 +65,12 @@ def explain(
     facts = with_notes(pixels.facts, found.squares)
     p_fake = limited(found.p_fake, facts, bundle.unsure)
     verdict = judge(pixels.ref, facts, p_fake, operating_point(bundle))
+    cut = f"fake from {verdict.fake_from:.4f}"
+    if verdict.real_below < verdict.fake_from:
+        cut = f"real below {verdict.real_below:.4f}, {cut}"
     score = (
         f"P(fake) {p_fake:.4f}: {verdict.verdict} at {verdict.operating_point} "
-        f"({verdict.threshold:.4f}), {bundle.name}@{bundle.digest}{found.by}"
+        f"({cut}), {bundle.name}@{bundle.digest}{found.by}"
     )
     stream = io.BytesIO()
     draw_sheet(file.name, found, score).save(stream, "PNG")

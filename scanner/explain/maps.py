@@ -22,7 +22,7 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 CAUTION = "what the model attends to, no proof of anything"
-NO_DECODER = "the model's bundle has no decoder; export the run with one"
+NO_DECODER = "this model has no decoder; --model fast has one, as has a bundle made with --decoder"
 # Steps of the grid along a side. A patch is two steps wide, so that each pixel is covered four
 # times, and (8 + 1)^2 scores of the model make a map.
 GRID = 8

@@ -22,6 +22,8 @@ COLUMNS = (
     "confidence",
     "p_fake",
     "threshold",
+    "real_below",
+    "fake_from",
     "operating_point",
     "width",
     "height",
@@ -48,7 +50,7 @@ def row_of(result: Verdict | Failed, model: str, review_of: ReviewOf = no_review
     """
     judged: Row
     if isinstance(result, Failed):
-        judged = ("failed", None, None, None, None)
+        judged = ("failed", None, None, None, None, None, None)
         problem = f"{result.reason}: {result.detail}"
     else:
         judged = (
@@ -57,6 +59,8 @@ def row_of(result: Verdict | Failed, model: str, review_of: ReviewOf = no_review
             float(result.confidence),
             float(result.p_fake),
             float(result.threshold),
+            float(result.real_below),
+            float(result.fake_from),
             result.operating_point,
         )
         problem = None

@@ -1,4 +1,4 @@
-"""The last line: the keys that are needed most, each also to be clicked."""
+"""The last line, two where it is narrow: the keys that are needed most, each also to be clicked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ class Hints(Static):
     """Drawn once: Textual's own Footer is made anew whenever another widget has the focus."""
 
     DEFAULT_CSS = """
-    Hints { height: 1; background: $footer-background; color: $footer-foreground; }
+    Hints {
+        height: auto; max-height: 2;
+        background: $footer-background; color: $footer-foreground;
+    }
     """
 
     def __init__(self) -> None:

@@ -171,7 +171,7 @@ def test_the_summary_counts_everything(tmp_path: Path, tiny_bundle: Bundle) -> N
     (tmp_path / "link.png").symlink_to("a.png")
     out = imgscan(tmp_path, model=tiny_bundle).stdout
     assert re.search(r"^Scanned +3 in [\d.]+ s \([\d.]+ a second, on cpu\)$", out, re.MULTILINE)
-    assert re.search(r"^Suspect +1 \(P\(fake\) from 0\.5000: youden, tiny@", out, re.MULTILINE)
+    assert re.search(r"^Suspect +1 \(P\(fake\) 0\.5000 or more: youden, tiny@", out, re.MULTILINE)
     assert re.search(r"^Failed +1 \(1 empty\)$", out, re.MULTILINE)
     assert f"{tmp_path}/c.png: empty: the file has no bytes" in out
     assert re.search(r"^Left out +1 symbolic link \(--follow-symlinks\)$", out, re.MULTILINE)

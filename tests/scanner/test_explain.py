@@ -184,7 +184,7 @@ def test_explain_writes_a_sheet_and_says_the_score(
     assert run([*args, "--out", str(tmp_path / "sheet.png"), "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("P(fake) 0.")
-    assert "no reconstruction: the model's bundle has no decoder" in out
+    assert "no reconstruction: this model has no decoder; --model fast has one" in out
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 900
 

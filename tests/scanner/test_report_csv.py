@@ -21,7 +21,7 @@ from scanner.report.rows import row_of
 from scanner.types import Failed, FileFacts, ImageRef
 from scanner.verdict import OperatingPoint, judge
 
-POINT = OperatingPoint("youden", 0.5)
+POINT = OperatingPoint("youden", 0.5, (0.3, 0.8))
 FACTS = FileFacts(
     width=4,
     height=3,
@@ -124,6 +124,8 @@ def test_a_row_holds_verdict_facts_and_model_or_the_reason(tmp_path: Path) -> No
         "confidence": "0.75",
         "p_fake": "0.25",
         "threshold": "0.5",
+        "real_below": "0.3",
+        "fake_from": "0.8",
         "operating_point": "youden",
         "width": "4",
         "height": "3",
@@ -215,10 +217,10 @@ def test_an_older_reports_permissions_are_kept(tmp_path: Path) -> None:
 def test_a_score_just_under_its_threshold_is_seen_to_be(tmp_path: Path) -> None:
     score = 0.49999999999999994
     with open_report(tmp_path / "out.csv", "m@1") as report:
-        report.write(judge(ImageRef(Path("a.png")), FACTS, score, POINT))
+        report.write(judge(ImageRef(Path("a.png")), FACTS, score, OperatingPoint("youden", 0.5)))
     (row,) = rows_of(tmp_path / "out.csv")
     assert row["verdict"] == "real"
-    assert float(row["p_fake"]) == score < float(row["threshold"])
+    assert float(row["p_fake"]) == score < float(row["fake_from"]) == float(row["threshold"])
 
 
 def test_two_scans_to_one_report_do_not_write_into_each_others_rows(tmp_path: Path) -> None:

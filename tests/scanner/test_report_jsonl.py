@@ -44,6 +44,8 @@ def test_a_line_has_the_columns_of_the_csv_and_the_bytes_of_names_that_are_not_t
         "confidence": 0.75,
         "p_fake": 0.25,
         "threshold": 0.5,
+        "real_below": 0.5,
+        "fake_from": 0.5,
         "width": 4,
         "bytes": 99,
         "notes": ["truncated", "extension_mismatch"],

@@ -232,7 +232,7 @@ def test_two_thousand_mixed_files_give_exactly_one_row_each(tmp_path: Path) -> N
 
 def test_the_tally_keeps_the_surest_suspects_and_no_more() -> None:
     point = OperatingPoint("low", 0.1)
-    tally = Tally(keep_suspects=3, keep_failures=1)
+    tally = Tally(keep_suspects=3, keep_unsure=1, keep_failures=1)
     for name, score in [("d", 0.5), ("b", 0.9), ("c", 0.9), ("a", 0.9), ("e", 0.05), ("f", 0.95)]:
         tally.add(judge(ImageRef(Path(name)), FileFacts(), score, point))
     tally.add(Failed(ImageRef(Path("g")), "empty", ""))

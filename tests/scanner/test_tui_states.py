@@ -268,6 +268,17 @@ async def test_the_cursor_stays_in_sight_when_the_terminal_shrinks(tmp_path) -> 
 
 
 @pytest.mark.asyncio
+async def test_a_narrow_terminal_shows_the_way_out_and_that_the_help_goes_on(tmp_path) -> None:
+    async with opened(recorded(tmp_path / "j.sqlite"), size=(60, 24)) as (pilot, _):
+        assert "q quit" in text_of(pilot.app)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: "more below ↓" in text_of(pilot.app))
+        await pilot.press("end")
+        await until(pilot, lambda: "more below ↓" not in text_of(pilot.app))
+        assert "arrows: scroll" in text_of(pilot.app)
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("size", [(80, 24), (120, 30)])
 async def test_the_main_screens_look_as_they_did(tmp_path, size) -> None:
     """Compared as text; with UPDATE_SCREENS=1 they are written anew, to be looked at."""
@@ -281,6 +292,7 @@ async def test_the_main_screens_look_as_they_did(tmp_path, size) -> None:
         await pilot.press("g", "e")
         seen["note"] = text_of(pilot.app)
         await pilot.press("escape", "question_mark")
+        await until(pilot, lambda: "more below" in text_of(pilot.app))
         seen["help"] = text_of(pilot.app)
         await pilot.press("escape", "M")
         seen["move"] = text_of(pilot.app)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_runs import CONFIG, make_data
 
+from scanner.errors import UsageError
 from trainer import benchmark as module
 from trainer.config import FitConfig
 from trainer.data import Sample, Splits, load_samples
@@ -96,3 +97,19 @@ def test_a_replaced_picture_is_encoded_anew(data: Path, tmp_path: Path):
     content = samples[0].path.read_bytes()
     samples[0].path.write_bytes(content[:-1] + b"!")
     assert EncodedPictures(tmp_path, model, samples, FROZEN, device).folder != before
+
+
+def test_a_class_of_one_source_is_refused_before_anything_is_encoded(tmp_path: Path):
+    sources = {("real", "one"): 8, ("fake", "a"): 8, ("fake", "b"): 8}
+    data = make_data(tmp_path / "data", sources, split_of=("train", "train", "train", "test"))
+    with pytest.raises(UsageError, match="all real pictures are of one source, 'one'"):
+        module.benchmark(
+            FROZEN, load_samples(data), tmp_path / "out.json", merged={}, cache=tmp_path / "cache"
+        )
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_held_out_split_of_one_class_is_refused(data: Path, tmp_path: Path):
+    samples = [s for s in load_samples(data) if s.split != "test" or s.label]
+    with pytest.raises(UsageError, match="'test' lacks a class; name another with --holdout"):
+        module.benchmark(FROZEN, samples, tmp_path / "o.json", merged={}, cache=tmp_path / "cache")

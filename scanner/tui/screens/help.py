@@ -28,11 +28,23 @@ class HelpScreen(ModalScreen[None]):
             yield Label("Keys", classes="title")
             with VerticalScroll():
                 yield Static(help_text())
-            yield Static(Text("Esc: close · arrows: scroll"), classes="hint")
+            yield Static(classes="hint")
 
     def on_mount(self) -> None:
         """The arrow keys scroll."""
-        self.query_one(VerticalScroll).focus()
+        keys = self.query_one(VerticalScroll)
+        keys.focus()
+        for changed in ("scroll_y", "max_scroll_y", "virtual_size"):
+            self.watch(keys, changed, self._tell)
+
+    def on_resize(self) -> None:
+        """What fits in may be another part."""
+        self.call_after_refresh(self._tell)
+
+    def _tell(self) -> None:
+        keys = self.query_one(VerticalScroll)
+        more = " · more below ↓" if keys.scroll_y < keys.max_scroll_y else ""
+        self.query_one(".hint", Static).update(Text(f"Esc: close · arrows: scroll{more}"))
 
 
 def help_text() -> Text:
