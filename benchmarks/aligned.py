@@ -19,11 +19,11 @@ import torch
 from scipy.fft import dctn, idctn
 from torch import Tensor, nn
 
+from benchmarks.changed import ChangedEncodings
 from scanner.preprocess import prepare
 from scanner.types import Failed
-from trainer.augment import augment
+from trainer.augment import Augmentation, augment
 from trainer.data import REAL, Sample, cap_per_source
-from trainer.encoded import EncodedPictures
 from trainer.loader import Pictures, _key_number
 
 _CHANNELS = 64
@@ -117,15 +117,22 @@ def match(real: RGB, remade: RGB, rng: np.random.Generator) -> RGB:
 
 class Pairs:
     """Encodings of real pictures and of what the autoencoder makes of them, through the same
-    draw of the lottery; kept in the folder of `encoded`, so that a later run goes on.
-    `matched`: see `match`."""
+    draw of the lottery, or `plain`, without it; kept in the folder of `encoded`, so that a later
+    run goes on. `matched`: see `match`."""
 
     def __init__(
-        self, weights: Path, encoded: EncodedPictures, per_source: int, *, matched: bool = False
+        self,
+        weights: Path,
+        encoded: ChangedEncodings,
+        per_source: int,
+        *,
+        matched: bool = False,
+        plain: bool = False,
     ) -> None:
         self._weights, self._encoded, self._per_source = weights, encoded, per_source
         self._matched = matched
-        name = "matched" if matched else "aligned"
+        self._kind: Augmentation = "none" if plain else encoded.config.augment
+        name = ("matched" if matched else "aligned") + ("-plain" if plain else "")
         model = encoded.model
         shape = (len(encoded.samples), 2, model.encoder.feature_count)
         self._features = _memmap(encoded.folder / f"{name}.features.npy", shape, "float16")
@@ -151,12 +158,11 @@ class Pairs:
         if not missing:
             return
         autoencoder = tiny_autoencoder(self._weights).to(memory_format=torch.channels_last)
-        encoder = self._encoded.model.encoder.eval()
         for start in range(0, len(missing), _BATCH):
             rows = missing[start : start + _BATCH]
             pixels = np.concatenate([self._pair(row, autoencoder) for row in rows])
-            features = encoder(torch.from_numpy(pixels)).features
-            self._features[rows] = features.reshape(len(rows), 2, -1).half().numpy()
+            features = self._encoded.encode(torch.from_numpy(pixels))
+            self._features[rows] = features.reshape(len(rows), 2, -1).astype(np.float16)
             self._features.flush()
             self._done[rows] = True
             self._done.flush()
@@ -176,7 +182,7 @@ class Pairs:
         seed = (self._encoded.config.seed, _EPOCH, _key_number(sample))
         if self._matched:
             remade = match(rgb, remade, np.random.default_rng((1, *seed)))
-        spec, kind = self._pictures.spec, self._pictures.augmentation
+        spec, kind = self._pictures.spec, self._kind
         both = [
             prepare(augment(half, kind, np.random.default_rng(seed)), spec, None)[0]
             for half in (rgb, remade)

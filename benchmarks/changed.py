@@ -170,6 +170,14 @@ class ChangedEncodings(EncodedPictures):
             raise SystemExit(f"{graph}: not this encoder, its features differ by {apart:.3g}")
         self._graph = session
 
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> npt.NDArray[np.float32]:
+        """Features, float32 [N, F], of prepared squares [N, 3, S, S]; kept nowhere."""
+        if self._graph is not None:
+            return _run(self._graph, pixels)
+        found: npt.NDArray[np.float32] = self.model.encoder.eval()(pixels).features.numpy()
+        return found
+
     def fill(self, variant: str, rows: Rows, *, maps: bool) -> None:
         """As before, but who finds all done does not wait for the lock."""
         if not self._array(variant, "done-maps" if maps else "done")[rows].all():

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from scanner.bundle import bundle_path, read_bundle
-from scanner.detector import Detector
+from scanner.cascade import open_model
 from scanner.images import decode
 from scanner.preprocess import prepare
 from scanner.types import ImageRef, Pixels
@@ -125,7 +125,7 @@ def main() -> None:
     asked = parser.parse_args()
 
     bundle = read_bundle(bundle_path(asked.model))
-    detector, point = Detector(bundle, "cpu"), operating_point(bundle)
+    detector, point = open_model(bundle, "cpu"), operating_point(bundle)
 
     def p_fake(rgb: RGB) -> float:
         return float(detector.score(prepare(rgb, bundle.spec)[None])[0])

@@ -60,6 +60,10 @@ def export_run(
     metrics: dict[str, Any] = {"validation": result["validation"], "pictures": result["pictures"]}
     if "left_out" in result:
         metrics["left_out_points"] = result["left_out"]["measured"]
+        if any("auc" not in tier for tier in metrics["left_out_points"].values()):
+            raise UsageError(
+                f"{run}: was calibrated by an earlier version; run `trainer calibrate` again"
+            )
     for key, path in (measured or {}).items():
         if not key or key in _RESERVED:
             raise UsageError(

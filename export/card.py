@@ -123,19 +123,24 @@ def _left_out_points(
     measured: Mapping[str, Any], thresholds: Mapping[str, float], shipped: str, temperature: float
 ) -> list[str]:
     """Of `trainer calibrate`: what each point does to families that it was fitted without."""
+    # A cascade's scores are its stages', calibrated as they are.
+    fitted = f"Temperature {temperature:.3f}. Thresholds and temperature were"
+    if temperature == 1.0:
+        fitted = "P(fake) is that of the stage that decides. Thresholds were"
     lines = [
-        f"Temperature {temperature:.3f}. Thresholds and temperature were fitted to scores of "
-        "sources and generators that were left out of the fit (`trainer calibrate`). The figures "
-        "are means over families, each judged by a calibration without it.",
+        f"{fitted} fitted to scores of sources and generators that were left out of the fit, of "
+        "pictures that are not in the held-out split (`trainer calibrate`). The figures "
+        "are means over families, each judged by a calibration without it; in brackets 95 %, by "
+        "drawing families and their groups anew.",
         "",
         "| tier | operating point | balanced accuracy | generators called fake | sources called "
-        "real | worst source called real | ECE |",
-        "|---|---|---|---|---|---|---|",
+        "real | worst source called real |",
+        "|---|---|---|---|---|---|",
     ]
     for tier, content in measured.items():
         for point, rates in content["points"].items():
             cells = " | ".join(
-                f"{rates[key]:.3f}"
+                _with_interval(rates, key)
                 for key in (
                     "balanced_accuracy",
                     "left_out_generators_called_fake",
@@ -143,31 +148,58 @@ def _left_out_points(
                     "worst_source_called_real",
                 )
             )
-            name = _point(point, thresholds, shipped)
-            lines.append(f"| {tier} | {name} | {cells} | {content['ece']:.3f} |")
+            lines.append(f"| {tier} | {_point(point, thresholds, shipped)} | {cells} |")
     lines.append("")
     for tier, content in measured.items():
         sure = content["unsure"]
         line = (
             f"- {tier}: {sure['coverage']:.1%} of the pictures get a verdict that is not `unsure`"
         )
-        if (outside := sure["balanced_accuracy_outside"]) is not None:
-            line += f", of balanced accuracy {outside:.3f} at Youden's threshold"
-        if "real_called_fake" in sure:
-            line += (
-                f"; the verdict `fake` is given to {sure['real_called_fake']:.1%} of the real "
-                f"pictures and {sure['fake_called_fake']:.1%} of the fakes"
-            )
+        if sure["balanced_accuracy_outside"] is not None:
+            shown = _with_interval(sure, "balanced_accuracy_outside")
+            line += f", of balanced accuracy {shown} at Youden's threshold"
+        line += (
+            f"; the verdict `fake` is given to {_with_interval(sure, 'real_called_fake')} of the "
+            f"real pictures ({sure['worst_real_called_fake']:.3f} of the worst source's) and "
+            f"{_with_interval(sure, 'fake_called_fake')} of the fakes. AUC of all left-out "
+            f"pictures together {content['auc']:.3f}, ECE {content['ece']:.3f}"
+        )
         lines.append(line)
-    return [*lines, ""]
+    return [*lines, "", *_reliability(measured), ""]
+
+
+def _with_interval(rates: Mapping[str, Any], key: str) -> str:
+    found = rates["intervals"].get(key)
+    between = f" ({found[0]:.3f}-{found[1]:.3f})" if found else ""
+    return f"{rates[key]:.3f}{between}"
+
+
+def _reliability(measured: Mapping[str, Any]) -> list[str]:
+    """What P(fake) was worth: in each stretch of it, how many of the pictures are fakes."""
+    tiers = list(measured)
+    lines = [
+        "Of left-out pictures with such a P(fake), the share that is fake, were half of all "
+        "pictures fakes (in brackets 95 %):",
+        "",
+        f"| P(fake) | {' | '.join(tiers)} |",
+        "|---|" + "---|" * len(tiers),
+    ]
+    for rows in zip(*(content["reliability"] for content in measured.values()), strict=True):
+        cells = " | ".join(
+            "-" if row["fake"] is None or row["interval"] is None
+            else f"{row['fake']:.2f} ({row['interval'][0]:.2f}-{row['interval'][1]:.2f})"
+            for row in rows
+        )  # fmt: skip
+        lines.append(f"| {rows[0]['low']:g} to {rows[0]['high']:g} | {cells} |")
+    return lines
 
 
 def _unsure(band: Sequence[float] | None) -> list[str]:
     if band is None:
         return []
     return [
-        f"`unsure` from P(fake) {band[0]:.3f} to {band[1]:.3f}: there more than one verdict in "
-        "five on left-out sources is wrong.",
+        f"`unsure` from P(fake) {band[0]:.3f} to {band[1]:.3f}: the stretch around Youden's "
+        "threshold in which more than one verdict in five on left-out sources is wrong.",
         "",
     ]
 
@@ -218,23 +250,47 @@ def _measured(key: str, figures: Mapping[str, Any], point: str) -> list[str]:
             f"## {key.replace('_', ' ').capitalize()}: sources and generators that were left out",
             "",
             "The recipe fitted anew without each family, which is then scored. Intervals: 95 %, "
-            "bootstrap over families.",
+            "families and their groups drawn anew.",
             "",
-            "| tier, threshold | balanced accuracy | generators called fake | sources called real "
-            "| AUC |\n|---|---|---|---|---|",
+            "AUC: against held-out pictures of known sources, of the other class.",
+            "",
+            "| tier, threshold | known sources: balanced accuracy | balanced accuracy | generators "
+            "called fake | sources called real | AUC |\n|---|---|---|---|---|---|",
         ]
         for tier, points in figures["summary"].items():
             for name, row in points.items():
                 if name == "auc":
                     continue
+                known = figures.get("in_domain", {}).get(tier, {}).get(name)
+                known_cell = "-" if known is None else f"{known['balanced_accuracy']:.3f}"
                 lines.append(
-                    f"| {tier}, {name} | {row['balanced_accuracy']:.3f} "
+                    f"| {tier}, {name} | {known_cell} | {row['balanced_accuracy']:.3f} "
                     f"({row['low']:.3f}-{row['high']:.3f}) | "
                     f"{row['left_out_generators_called_fake']:.3f} | "
                     f"{row['left_out_sources_called_real']:.3f} | {points['auc']:.3f} |"
                 )
-        return [*lines, ""]
+        return [*lines, "", *_families(figures["families"], point), ""]
     return []
+
+
+def _families(rows: Sequence[Mapping[str, Any]], point: str) -> list[str]:
+    """Share of each left-out family that is rightly judged, by tier, at the fold's threshold."""
+    if not rows or any(point not in row["accuracy"] for row in rows):
+        return []
+    tiers = list(dict.fromkeys(row["tier"] for row in rows))
+    by_family: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        by_family.setdefault((row["label"], row["family"]), {})[row["tier"]] = row
+    lines = [
+        f"Rightly judged at the fold's own `{point}` threshold, of each family:",
+        "",
+        f"| left out | pictures | {' | '.join(tiers)} |",
+        "|---|---|" + "---|" * len(tiers),
+    ]
+    for (label, name), found in sorted(by_family.items()):
+        cells = " | ".join(f"{found[tier]['accuracy'][point]:.3f}" for tier in tiers)
+        lines.append(f"| {label}: {name} | {found[tiers[0]]['count']} | {cells} |")
+    return lines
 
 
 def _table_head(first: str) -> str:

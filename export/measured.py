@@ -11,6 +11,7 @@ _POINT_FIGURES = (
     "count", "threshold", "accuracy", "balanced_accuracy", "precision", "recall", "specificity",
     "f1", "auc", "ap", "ece", "brier",
 )  # fmt: skip
+_OF_PICTURES = ("keys", "groups", "logits", "cuts")
 
 
 def digest(raw: Any, origin: str) -> dict[str, Any]:
@@ -18,7 +19,8 @@ def digest(raw: Any, origin: str) -> dict[str, Any]:
 
     Of `trainer evaluate`'s evaluation.json (of one run): split, and for each tier the figures
     at each threshold and the accuracy of each source. Of `trainer benchmark`'s JSON: the
-    summary over left-out families and each family's row. Any other object is kept as it is.
+    summary over left-out families, each family's row, and the figures on known sources. Any
+    other object is kept as it is.
     """
     if not isinstance(raw, Mapping):
         raise UsageError(f"{origin}: must hold an object")
@@ -30,16 +32,26 @@ def digest(raw: Any, origin: str) -> dict[str, Any]:
     if "left_out" in raw and "summary" in raw:
         # The scores themselves are for calibration, and long.
         families = [
-            {key: value for key, value in row.items() if key not in ("keys", "logits")}
+            {key: value for key, value in row.items() if key not in _OF_PICTURES}
             for row in raw["left_out"]
         ]
         kept = {"kind": "benchmark", "summary": raw["summary"], "families": families}
+        if "in_domain" in raw:
+            kept["in_domain"] = _known(raw["in_domain"])
         if "limit" in raw:  # what it takes to run it again
             kept |= {"merged": raw["families"], "limit": raw["limit"]}
-        if "calibrated_on_left_out" in raw:
-            kept["calibrated_on_left_out"] = raw["calibrated_on_left_out"]
         return kept
     return dict(raw)
+
+
+def _known(in_domain: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        tier: {
+            point: {key: figures[key] for key in _POINT_FIGURES if key in figures}
+            for point, figures in points.items()
+        }
+        for tier, points in in_domain.items()
+    }
 
 
 def _tiers(run: Mapping[str, Any]) -> dict[str, Any]:

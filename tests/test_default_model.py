@@ -21,18 +21,18 @@ DATA = os.environ.get("IMGSCAN_DATA", "")
 
 # P(fake) as exported; held to 0.01, for decoders and processors differ by roundings.
 GOLDEN = {
-    "fake/flux2-diner.webp": 0.5441,
-    "fake/hidream-red-tree.webp": 0.5812,
-    "fake/lens-flowers.webp": 0.1003,
-    "fake/qwen-neon-street.webp": 0.6445,
-    "fake/sd35-portrait.webp": 0.9228,
-    "fake/sdxl-painting.webp": 0.8898,
-    "real/astronaut.webp": 0.524,
-    "real/cameraman.png": 0.2201,
-    "real/cat.png": 0.1189,
-    "real/coffee.png": 0.1374,
-    "real/hubble.jpg": 0.1561,
-    "real/rocket.jpg": 0.0488,
+    "fake/flux2-diner.webp": 0.7094,
+    "fake/hidream-red-tree.webp": 0.8826,
+    "fake/lens-flowers.webp": 0.0832,
+    "fake/qwen-neon-street.webp": 0.7741,
+    "fake/sd35-portrait.webp": 0.9613,
+    "fake/sdxl-painting.webp": 0.9581,
+    "real/astronaut.webp": 0.6147,
+    "real/cameraman.png": 0.2243,
+    "real/cat.png": 0.0881,
+    "real/coffee.png": 0.2247,
+    "real/hubble.jpg": 0.1874,
+    "real/rocket.jpg": 0.0526,
 }
 
 

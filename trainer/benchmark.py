@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from trainer.config import FitConfig
 from trainer.data import FAKE, LABELS, REAL, Sample, Splits, draw_key, split_samples
 from trainer.encoded import EncodedPictures
 from trainer.encoders import Encoded
+from trainer.families import Outcomes, few_of_each_group, intervals
 from trainer.fit import fit
 from trainer.left_out import FamilyScores, cross_fitted
 from trainer.models import AutoencoderClassifier
@@ -35,6 +36,7 @@ from trainer.scores import figures
 from trainer.tiers import TIERS
 
 Array = npt.NDArray[np.float64]
+GROUP_LIMIT = 20  # pictures of one group: of a series, or of one prompt
 _LEAST_FAMILIES = 2  # of a class: one is left out
 
 
@@ -43,9 +45,9 @@ class LeftOut:
     """One family at one tier, scored by a model that was fitted without it.
 
     `accuracy` maps an operating point to the share that is called rightly; thresholds are
-    those of the fold's own validation pictures. `auc` is against the known pictures of the
-    other class in the held-out split. `keys` name the pictures, and `logits` are their scores,
-    before calibration.
+    those of the fold's own validation pictures, and `cuts` the same on the logits. `auc` is against
+    the known pictures of the other class in the held-out split. `keys` name the pictures, `groups`
+    the group of each, and `logits` are their scores, before calibration.
     """
 
     family: str
@@ -56,6 +58,14 @@ class LeftOut:
     auc: float
     keys: tuple[str, ...] = ()
     logits: tuple[float, ...] = ()
+    groups: tuple[str, ...] = ()
+    cuts: dict[str, float] = field(default_factory=dict)
+
+    def outcomes(self, point: str) -> Outcomes:
+        """1 for each picture that is rightly judged, else 0."""
+        fake = self.label == LABELS[FAKE]
+        right = (np.array(self.logits) >= self.cuts[point]) == fake
+        return Outcomes(fake, right.astype(np.float64), self.groups)
 
 
 def families_of(samples: Sequence[Sample], merged: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -79,8 +89,14 @@ def families_of(samples: Sequence[Sample], merged: Mapping[str, Sequence[str]]) 
     return family
 
 
-def _check_families(samples: Sequence[Sample], family: Mapping[str, str]) -> None:
-    """Before any picture is encoded: something must be left to learn from."""
+def _check_families(samples: Sequence[Sample], family: Mapping[str, str], holdout: str) -> None:
+    """Before any picture is encoded: something must be left to learn from, and to score."""
+    unscored = set(family.values()) - {family[s.source] for s in samples if s.split != holdout}
+    if unscored:
+        raise UsageError(
+            f"all pictures of {', '.join(sorted(unscored))} are in the split {holdout!r}, of which "
+            "none is scored as left out; put them into a --family with others"
+        )
     for label, name in enumerate(LABELS):
         families = {family[s.source] for s in samples if s.label == label}
         if len(families) < _LEAST_FAMILIES:
@@ -106,10 +122,11 @@ def benchmark(
 ) -> dict[str, Any]:
     """Fit once with everything and once without each family; returns and writes `out` (JSON).
 
-    `limit` caps the pictures that are scored of one family. Only the classifier is fitted: on
-    a frozen encoder the decoder changes nothing about it. Folds that were finished before are
-    read from the folder beside `out`, so that an interrupted run goes on; those of other
-    settings or pictures are not.
+    `limit` caps the pictures that are scored of one family, and `GROUP_LIMIT` those of one of its
+    groups, held-out ones of known sources too. Held-out pictures are scored as known ones alone.
+    Only the classifier is fitted: on a frozen encoder the decoder changes nothing about it. Folds
+    that were finished before are read from the folder beside `out`, so that an interrupted run goes
+    on; those of other settings or pictures are not.
     """
     if not config.cached_draws:
         raise UsageError("benchmark needs a frozen encoder and cached_draws above 0")
@@ -120,15 +137,16 @@ def benchmark(
     if {s.label for s in full.holdout} != {REAL, FAKE}:
         lacks = "lacks a class" if full.holdout else "has no pictures"
         raise UsageError(f"the split {config.holdout!r} {lacks}; name another with --holdout")
-    _check_families(samples, family)
+    _check_families(samples, family, config.holdout)
     everything = sorted(samples, key=lambda sample: sample.key)
     encoded = EncodedPictures(
         cache, AutoencoderClassifier(config), everything, config, target, on_encode
     )
     work = out.with_suffix(".folds")
     known = _fold(config, full, work, "", encoded, target)
-    known_scores = {tier: _logits(known, encoded, full.holdout, tier, target) for tier in TIERS}
-    labels = np.array([sample.label for sample in full.holdout])
+    holdout = few_of_each_group(_in_drawn_order(full.holdout, config), GROUP_LIMIT)
+    known_scores = {tier: _logits(known, encoded, holdout, tier, target) for tier in TIERS}
+    labels = np.array([sample.label for sample in holdout])
     in_domain = {
         tier: {
             point: figures(probabilities(logits, known.temperature), labels, threshold)
@@ -143,8 +161,10 @@ def benchmark(
         groups = {s.group for s in left_out}
         rest = [s for s in samples if s.group not in groups]
         fold = _fold(config, _splits(rest, config), work, name, encoded, target)
-        scored = sorted(left_out, key=lambda s: draw_key(config.seed, "benchmark", s.key))[:limit]
-        others = [s for s in full.holdout if s.label != left_out[0].label]
+        # What `trainer calibrate` is to learn from these has no part in the held-out split.
+        free = [s for s in left_out if s.split != config.holdout]
+        scored = few_of_each_group(_in_drawn_order(free, config), GROUP_LIMIT)[:limit]
+        others = [s for s in holdout if s.label != left_out[0].label]
         of_family = []
         for tier in TIERS:
             logits = _logits(fold, encoded, scored, tier, target)
@@ -161,7 +181,10 @@ def benchmark(
         "left_out": [asdict(row) for row in rows],
         "summary": summary(rows, seed=config.seed),
         "calibrated_on_left_out": cross_fitted(
-            [FamilyScores(r.family, r.label == LABELS[FAKE], r.tier, r.logits) for r in rows]
+            [
+                FamilyScores(r.family, r.label == LABELS[FAKE], r.tier, r.logits, r.groups)
+                for r in rows
+            ]
         ),
     }
     checkpoint.write_json(out, result)
@@ -169,11 +192,14 @@ def benchmark(
     return result
 
 
-def summary(rows: Sequence[LeftOut], *, seed: int, draws: int = 2000) -> dict[str, Any]:
-    """Means over families for each tier and operating point, with 95 % bootstrap intervals.
+def _in_drawn_order(samples: Sequence[Sample], config: FitConfig) -> list[Sample]:
+    return sorted(samples, key=lambda s: draw_key(config.seed, "benchmark", s.key))
 
-    The bootstrap (Efron, 1979) draws whole families within each class: pictures of one family
-    succeed or fail together.
+
+def summary(rows: Sequence[LeftOut], *, seed: int) -> dict[str, Any]:
+    """Means over families for each tier and operating point, with 95 % intervals.
+
+    They are those of `trainer.families`: families are drawn anew, and the groups in them.
     """
     result: dict[str, Any] = {}
     for tier in dict.fromkeys(row.tier for row in rows):
@@ -186,16 +212,11 @@ def summary(rows: Sequence[LeftOut], *, seed: int, draws: int = 2000) -> dict[st
             }
             if not all(len(values) for values in by_class.values()):
                 continue
-            rng = np.random.default_rng(seed)
-            drawn = [
-                np.mean([rng.choice(v, len(v)).mean() for v in by_class.values()])
-                for _ in range(draws)
-            ]
-            low, high = np.percentile(drawn, [2.5, 97.5])
+            low, high = intervals([row.outcomes(point) for row in of_tier], seed)["both"]
             result[tier][point] = {
                 "balanced_accuracy": float(np.mean([v.mean() for v in by_class.values()])),
-                "low": float(low),
-                "high": float(high),
+                "low": low,
+                "high": high,
                 "left_out_generators_called_fake": float(by_class["fake"].mean()),
                 "left_out_sources_called_real": float(by_class["real"].mean()),
             }
@@ -275,5 +296,14 @@ def _left_out(
         accuracy={point: c if label == FAKE else 1 - c for point, c in called.items()},
         auc=float(roc_auc_score(labels, both)),
         keys=tuple(sample.key for sample in scored),
-        logits=tuple(round(float(logit), 5) for logit in logits),
+        # In full: rounded, one at a threshold would be on its other side.
+        logits=tuple(logits.tolist()),
+        groups=tuple(sample.group for sample in scored),
+        cuts={point: _logit_of(t, fold.temperature) for point, t in fold.points.items()},
     )
+
+
+def _logit_of(threshold: float, temperature: float) -> float:
+    """The uncalibrated logit whose P(fake) is `threshold`."""
+    p = min(max(threshold, 1e-12), 1 - 1e-12)
+    return temperature * float(np.log(p / (1 - p)))

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from trainer.left_out import (
     LeftOutCalibration,
     cross_fitted,
     fit_left_out,
+    judged,
     read_scores,
 )
 
@@ -38,11 +39,13 @@ class PairScores:
     tier: str
     first: Array
     second: Array
+    groups: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
     def of_stage(self, stage: int) -> FamilyScores:
         """By one stage: 0 or 1."""
         logits = (self.first, self.second)[stage]
-        return FamilyScores(self.family, self.fake, self.tier, tuple(logits.tolist()))
+        return FamilyScores(self.family, self.fake, self.tier, tuple(logits.tolist()), self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,9 @@ class Stages:
         of_first = (scores.first + self.first.shift) / self.first.temperature
         of_second = (scores.second + self.second.shift) / self.second.temperature
         logits = np.where(self.rescored(scores, band), of_second, of_first)
-        return FamilyScores(scores.family, scores.fake, scores.tier, tuple(logits.tolist()))
+        return FamilyScores(
+            scores.family, scores.fake, scores.tier, tuple(logits.tolist()), scores.groups
+        )
 
 
 def _fit_stages(scores: Sequence[PairScores]) -> Stages:
@@ -90,8 +95,9 @@ def joined(files: Sequence[Path]) -> tuple[list[PairScores], Stages]:
         of_second = found[1].get((family, fake, tier), {})
         keys = [key for key in of_first if key in of_second]
         if keys:
-            first, second = (np.array([of[k] for k in keys]) for of in (of_first, of_second))
-            both.append(PairScores(family, fake, tier, first, second))
+            groups = tuple(of_first[k].group for k in keys)
+            logits = [np.array([of[k].logit for k in keys]) for of in (of_first, of_second)]
+            both.append(PairScores(family, fake, tier, logits[0], logits[1], groups, tuple(keys)))
     if {one.fake for one in both} != {True, False}:
         raise UsageError(
             f"{files[0]} and {files[1]}: hold no pictures of both classes in common; run `trainer "
@@ -100,14 +106,21 @@ def joined(files: Sequence[Path]) -> tuple[list[PairScores], Stages]:
     return both, Stages(*fits)
 
 
-def _by_key(row: Mapping[str, Any], score: FamilyScores, file: Path) -> dict[str, float]:
+class _Score(NamedTuple):
+    logit: float
+    group: str
+
+
+def _by_key(row: Mapping[str, Any], score: FamilyScores, file: Path) -> dict[str, _Score]:
     keys = row.get("keys")
     if not isinstance(keys, list) or len(keys) != len(score.logits):
         raise UsageError(
             f"{file}: does not say which pictures the scores of {score.family} are of; run "
             "`trainer benchmark` again"
         )
-    return {str(key): logit for key, logit in zip(keys, score.logits, strict=True)}
+    groups = score.groups or tuple(keys)  # of a file that has none: each picture its own
+    found = zip(keys, score.logits, groups, strict=True)
+    return {str(key): _Score(logit, group) for key, logit, group in found}
 
 
 def cross_fitted_stages(scores: Sequence[PairScores], band: Band) -> dict[str, Any]:
@@ -120,6 +133,19 @@ def cross_fitted_stages(scores: Sequence[PairScores], band: Band) -> dict[str, A
         return fit, [stages.combined(s, band) for s in scores if s.family == family]
 
     return cross_fitted([s.of_stage(0) for s in scores], without)
+
+
+def left_out_rows(scores: Sequence[PairScores], stages: Stages, band: Band) -> list[dict[str, Any]]:
+    """The cascade's scores in the form of `trainer benchmark`'s JSON; `logits` are log odds of
+    P(fake), by the stages' own calibrations."""
+    return [
+        {
+            "family": one.family, "label": LABELS[one.fake], "tier": one.tier,
+            "keys": list(one.keys), "groups": list(one.groups),
+            "logits": list(stages.combined(one, band).logits),
+        }
+        for one in scores
+    ]  # fmt: skip
 
 
 def best_band(scores: Sequence[PairScores], stages: Stages, share: float) -> Band:
@@ -150,8 +176,16 @@ def _balanced_accuracy(scores: Sequence[FamilyScores]) -> float:
         fit = fit_left_out([s for s in scores if s.family != family], calibrated=True)
         return fit, [s for s in scores if s.family == family]
 
-    tiers = cross_fitted(scores, without).values()
-    return float(np.mean([tier["points"]["youden"]["balanced_accuracy"] for tier in tiers]))
+    found = judged(scores, without)
+    means = []
+    for tier in dict.fromkeys(s.tier for s in scores):
+        right: dict[bool, list[float]] = {True: [], False: []}
+        for fit, row in found:
+            if row.tier == tier:
+                called = fit.p_fake(np.array(row.logits)) >= fit.thresholds["youden"]
+                right[row.fake].append(float((called == row.fake).mean()))
+        means.append((np.mean(right[True]) + np.mean(right[False])) / 2)
+    return float(np.mean(means))
 
 
 def rescored_shares(

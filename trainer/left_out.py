@@ -9,33 +9,41 @@ fitting them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import roc_auc_score
 
 from scanner.errors import UsageError
 from scanner.verdict import probabilities
 from trainer.calibrate import best_f1_threshold, fit_to_prior, youden_threshold
+from trainer.families import Outcomes, draws, intervals, percentiles
 from trainer.scores import expected_calibration_error
 
 Array = npt.NDArray[np.float64]
 # Real pictures called fake, at most, on left-out real sources.
 FALSE_ALARMS = {"fpr_1pct": 0.01, "fpr_0.1pct": 0.001}
 UNSURE_ABOVE = 0.2  # share of errors from which on a verdict is withheld
+_STRETCHES = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)  # of P(fake)
 _GRID = np.linspace(-8, 8, 321)  # of log odds
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyScores:
-    """Uncalibrated logits of one left-out family at one tier; `fake` is its class."""
+    """Uncalibrated logits of one left-out family at one tier; `fake` is its class.
+
+    `groups` names the group of each picture; empty: each is its own.
+    """
 
     family: str
     fake: bool
     tier: str
     logits: tuple[float, ...]
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,11 @@ def read_scores(raw: Any, origin: str) -> list[FamilyScores]:
     try:
         scores = [
             FamilyScores(
-                str(row["family"]), row["label"] == "fake", str(row["tier"]), tuple(row["logits"])
+                str(row["family"]),
+                row["label"] == "fake",
+                str(row["tier"]),
+                tuple(row["logits"]),
+                tuple(row.get("groups", ())),
             )
             for row in raw["left_out"]
         ]
@@ -105,15 +117,13 @@ def fit_left_out(scores: Sequence[FamilyScores], *, calibrated: bool = False) ->
     )
 
 
-def cross_fitted(scores: Sequence[FamilyScores], without: Without | None = None) -> dict[str, Any]:
-    """What the operating points do to families that had no part in fitting them.
+def judged(
+    scores: Sequence[FamilyScores], without: Without | None = None
+) -> list[tuple[LeftOutCalibration, FamilyScores]]:
+    """Each family's scores, at each tier, with a calibration that it had no part in.
 
     `without` fits to all families but one and gives the scores of that one; by default it is
     `fit_left_out` and the scores as they are.
-    For each tier: at each point the share of generators' pictures called fake and of real
-    sources' called real (means over families) and their balanced accuracy; ECE of P(fake);
-    and with the band of `unsure` the coverage, the balanced accuracy outside it (None if all of
-    one class is unsure), and the shares of either class that the verdict `fake` is given to.
     """
 
     def by_default(family: str) -> tuple[LeftOutCalibration, list[FamilyScores]]:
@@ -121,62 +131,122 @@ def cross_fitted(scores: Sequence[FamilyScores], without: Without | None = None)
         return fit, [s for s in scores if s.family == family]
 
     found = [(without or by_default)(f) for f in sorted({s.family for s in scores})]
-    judged = [(fit, row) for fit, rows in found for row in rows]
+    return [(fit, row) for fit, rows in found for row in rows]
+
+
+def cross_fitted(scores: Sequence[FamilyScores], without: Without | None = None) -> dict[str, Any]:
+    """What the operating points do to families that had no part in fitting them.
+
+    `without` is that of `judged`. For each tier: at each point the share of generators' pictures
+    called fake and of real sources' called real (means over families) and their balanced accuracy;
+    AUC and ECE of P(fake) of all left-out pictures together, families alike, and the share of
+    fakes in stretches of it; and with the band of `unsure` the coverage, the balanced accuracy
+    outside it (None if all of one class is unsure), and the shares of either class that the
+    verdict `fake` is given to. `intervals` are of 95 %, by `trainer.families`.
+    """
+    found = judged(scores, without)
     result: dict[str, Any] = {}
     for tier in dict.fromkeys(s.tier for s in scores):
-        rows = [row for _, row in judged if row.tier == tier]
-        fits = [fit for fit, row in judged if row.tier == tier]
+        rows = [row for _, row in found if row.tier == tier]
+        fits = [fit for fit, row in found if row.tier == tier]
         p = [fit.p_fake(np.array(row.logits)) for row, fit in zip(rows, fits, strict=True)]
         points = {}
         for point in fits[0].thresholds:
             called = [values >= fit.thresholds[point] for values, fit in zip(p, fits, strict=True)]
-            points[point] = _rates(rows, [float(c.mean()) for c in called])
+            points[point] = _rates(rows, called)
         _, fake, weights = _pooled(rows)
-        labels = fake.astype(np.int64)
+        labels, pooled = fake.astype(np.int64), np.concatenate(p)
         result[tier] = {
             "points": points,
-            "ece": expected_calibration_error(np.concatenate(p), labels, weights=weights),
+            "auc": float(roc_auc_score(labels, pooled, sample_weight=weights)),
+            "ece": expected_calibration_error(pooled, labels, weights=weights),
+            "reliability": _reliability(rows, p),
             "unsure": _outside_band(rows, p, fits),
         }
     return result
 
 
-def _rates(rows: Sequence[FamilyScores], called_fake: Sequence[float]) -> dict[str, float]:
-    fakes = [c for row, c in zip(rows, called_fake, strict=True) if row.fake]
-    reals = [c for row, c in zip(rows, called_fake, strict=True) if not row.fake]
+def _reliability(rows: Sequence[FamilyScores], p: Sequence[Array]) -> list[dict[str, Any]]:
+    """Of each stretch of P(fake), `low` included: the share of pictures that lie in it, the share
+    of fakes among those, and its interval; classes and families alike."""
+    _, fake, weights = _pooled(rows)
+    found = []
+    for low, high in itertools.pairwise(_STRETCHES):
+        # The last takes what is 1.
+        inside = [(v >= low) & ((v < high) | (high == 1)) for v in p]
+        at = np.concatenate(inside)
+        part = float(weights[at].sum())
+        drawn = draws(
+            [Outcomes(r.fake, i.astype(np.float64), r.groups)
+             for r, i in zip(rows, inside, strict=True)]
+        )  # fmt: skip
+        both = drawn["fake"] + drawn["real"]
+        shares = drawn["fake"][both > 0] / both[both > 0]
+        found.append({
+            "low": low, "high": high, "share": part,
+            "fake": float(weights[at & fake].sum()) / part if part else None,
+            "interval": percentiles(shares) if len(shares) else None,
+        })  # fmt: skip
+    return found
+
+
+def _rates(rows: Sequence[FamilyScores], called: Sequence[npt.NDArray[np.bool_]]) -> dict[str, Any]:
+    means = [float(c.mean()) for c in called]
+    fakes = [c for row, c in zip(rows, means, strict=True) if row.fake]
+    reals = [c for row, c in zip(rows, means, strict=True) if not row.fake]
     found, alarms = float(np.mean(fakes)), float(np.mean(reals))
+    right = intervals(
+        [Outcomes(row.fake, (c == row.fake).astype(np.float64), row.groups)
+         for row, c in zip(rows, called, strict=True)]
+    )  # fmt: skip
     return {
         "left_out_generators_called_fake": found,
         "left_out_sources_called_real": 1 - alarms,
         "worst_source_called_real": 1 - max(reals),
         "balanced_accuracy": (found + 1 - alarms) / 2,
+        "intervals": {
+            "left_out_generators_called_fake": right["fake"],
+            "left_out_sources_called_real": right["real"],
+            "balanced_accuracy": right["both"],
+        },
     }
 
 
 def _outside_band(
     rows: Sequence[FamilyScores], p: Sequence[Array], fits: Sequence[LeftOutCalibration]
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     sure_shares, right_shares, called_shares, fakes = [], [], [], []
+    all_called, right_outside = [], []
     for row, values, fit in zip(rows, p, fits, strict=True):
         low, high = fit.unsure or (fit.thresholds["youden"],) * 2
         sure = (values < low) | (values >= high)
-        called_shares.append(float((values >= max(high, fit.thresholds["youden"])).mean()))
+        called = values >= max(high, fit.thresholds["youden"])
+        called_shares.append(float(called.mean()))
+        all_called.append(Outcomes(row.fake, called.astype(np.float64), row.groups))
         right = (values >= fit.thresholds["youden"]) == row.fake
         sure_shares.append(float(sure.mean()))
         # A family without a single sure verdict has no say in how right the sure ones are.
         right_shares.append(float(right[sure].mean()) if sure.any() else np.nan)
         fakes.append(row.fake)
+        right_outside.append(Outcomes(row.fake, np.where(sure, right, np.nan), row.groups))
     fake, right_share = np.array(fakes), np.array(right_shares)
     of_class = [right_share[fake], right_share[~fake]]
-    judged = not any(np.isnan(shares).all() for shares in of_class)
-    coverage, called = np.array(sure_shares), np.array(called_shares)
+    both_classes = not any(np.isnan(shares).all() for shares in of_class)
+    coverage, called_fake = np.array(sure_shares), np.array(called_shares)
+    of_called = intervals(all_called)
     return {
         "coverage": float((coverage[fake].mean() + coverage[~fake].mean()) / 2),
         "balanced_accuracy_outside": (
-            sum(float(np.nanmean(shares)) for shares in of_class) / 2 if judged else None
+            sum(float(np.nanmean(shares)) for shares in of_class) / 2 if both_classes else None
         ),
-        "real_called_fake": float(called[~fake].mean()),
-        "fake_called_fake": float(called[fake].mean()),
+        "real_called_fake": float(called_fake[~fake].mean()),
+        "fake_called_fake": float(called_fake[fake].mean()),
+        "worst_real_called_fake": float(called_fake[~fake].max()),
+        "intervals": {
+            "balanced_accuracy_outside": intervals(right_outside)["both"] if both_classes else None,
+            "real_called_fake": of_called["real"],
+            "fake_called_fake": of_called["fake"],
+        },
     }
 
 

@@ -10,6 +10,9 @@ from scanner.bundle import Bundle
 from scanner.errors import UsageError
 from trainer.config import FitConfig, config_from_dict
 
+_RATES = ("balanced_accuracy", "left_out_sources_called_real")
+_SURE = ("coverage", "balanced_accuracy_outside", "fake_called_fake", "real_called_fake")
+
 
 @dataclass(frozen=True, slots=True)
 class Stated:
@@ -69,7 +72,8 @@ def compared(stated: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
 
 
 def compared_points(stated: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
-    """The same of operating points that were fitted to left-out families, Markdown."""
+    """The same of operating points that were fitted to left-out families, Markdown: at each point,
+    and of the verdicts outside of `unsure`."""
     lines = [
         "| tier | point | balanced accuracy: stated, measured | sources called real: stated, "
         "measured |",
@@ -77,9 +81,24 @@ def compared_points(stated: Mapping[str, Any], measured: Mapping[str, Any]) -> s
     ]
     for tier, content in stated.items():
         for point, figures in content["points"].items():
-            pairs = [
-                f"{figures[key] * 100:.1f}, {measured[tier]['points'][point][key] * 100:.1f}"
-                for key in ("balanced_accuracy", "left_out_sources_called_real")
-            ]
+            now = measured[tier]["points"][point]
+            pairs = [_pair(figures, now, key) for key in _RATES]
             lines.append(f"| {tier} | {point} | {' | '.join(pairs)} |")
+    lines += [
+        "",
+        "| tier | get a verdict: stated, measured | of those right | fakes with verdict `fake` | "
+        "real ones with verdict `fake` |",
+        "|---|---|---|---|---|",
+    ]
+    for tier, content in stated.items():
+        now = measured[tier]["unsure"]
+        pairs = [_pair(content["unsure"], now, key) for key in _SURE]
+        lines.append(f"| {tier} | {' | '.join(pairs)} |")
     return "\n".join(lines)
+
+
+def _pair(stated: Mapping[str, Any], measured: Mapping[str, Any], key: str) -> str:
+    """Per cent."""
+    return ", ".join(
+        "none" if of[key] is None else f"{of[key] * 100:.1f}" for of in (stated, measured)
+    )

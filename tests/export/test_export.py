@@ -96,11 +96,20 @@ def test_a_calibration_on_left_out_families_travels_whole(run: Path, tmp_path: P
     rates = {
         "balanced_accuracy": 0.8, "left_out_generators_called_fake": 0.7,
         "left_out_sources_called_real": 0.9, "worst_source_called_real": 0.625,
+        "intervals": {"balanced_accuracy": [0.7, 0.9]},
     }  # fmt: skip
-    sure = {"coverage": 0.75, "balanced_accuracy_outside": 0.875}
+    sure = {
+        "coverage": 0.75, "balanced_accuracy_outside": 0.875, "real_called_fake": 0.03,
+        "fake_called_fake": 0.6, "worst_real_called_fake": 0.375,
+        "intervals": {"real_called_fake": [0.01, 0.05]},
+    }  # fmt: skip
+    stretch = {"low": 0.0, "high": 1.0, "share": 1.0, "fake": 0.5, "interval": [0.4, 0.6]}
     measured = {
-        "clean": {"points": dict.fromkeys(points, rates), "ece": 0.0625, "unsure": sure},
-    }
+        "clean": {
+            "points": dict.fromkeys(points, rates), "auc": 0.906, "ece": 0.0625, "unsure": sure,
+            "reliability": [stretch],
+        },
+    }  # fmt: skip
     left_out = {"shift": 1.5, "measured": measured}
     result |= {"thresholds": points, "unsure": [0.3, 0.6], "left_out": left_out}
     (calibrated / "result.json").write_text(json.dumps(result))
@@ -116,8 +125,15 @@ def test_a_calibration_on_left_out_families_travels_whole(run: Path, tmp_path: P
     before = Detector(read_bundle(tmp_path / "before"), "cpu").logits(x)
     assert Detector(bundle, "cpu").logits(x) - before == pytest.approx(np.full(3, 1.5), abs=1e-4)
     card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
-    for figure in ("`fpr_1pct` (0.9000)", "0.625", "75.0%", "0.875", "0.300 to 0.600"):
+    for figure in (
+        "`fpr_1pct` (0.9000)", "0.800 (0.700-0.900)", "0.625", "75.0%", "0.875", "0.300 to 0.600",
+        "0.030 (0.010-0.050)", "0.375 of the worst", "0.906", "0.50 (0.40-0.60)",
+    ):  # fmt: skip
         assert figure in card
+    del measured["clean"]["auc"]
+    (calibrated / "result.json").write_text(json.dumps(result))
+    with pytest.raises(UsageError, match="by an earlier version; run `trainer calibrate` again"):
+        export_run(calibrated, tmp_path / "other", name="tiny")
 
 
 def test_a_bundle_says_nothing_of_the_machine_it_was_made_on(run: Path, tmp_path: Path):

@@ -50,9 +50,20 @@ def test_the_card_shows_left_out_families():
         "balanced_accuracy": 0.8, "low": 0.7, "high": 0.9,
         "left_out_generators_called_fake": 0.75, "left_out_sources_called_real": 0.85,
     }  # fmt: skip
-    raw = {"left_out": [], "summary": {"web": {"auc": 0.91, "youden": row}}, "config": {}}
-    text = "\n".join(_measured("left_out", digest(raw, "x"), "youden"))
-    assert "| web, youden | 0.800 (0.700-0.900) | 0.750 | 0.850 | 0.910 |" in text
+    families = [
+        {"family": "sdxl", "label": "fake", "tier": tier, "count": 7, "auc": 0.9,
+         "accuracy": {"youden": accuracy}, "keys": ["private/name.jpg"], "logits": [0.1]}
+        for tier, accuracy in (("clean", 0.75), ("web", 0.5))
+    ]  # fmt: skip
+    raw = {"left_out": families, "summary": {"web": {"auc": 0.91, "youden": row}}, "config": {},
+           "in_domain": {"web": {"youden": FIGURES}}}  # fmt: skip
+    kept = digest(raw, "x")
+    assert "private" not in str(kept)
+    assert kept["in_domain"]["web"]["youden"]["auc"] == 0.9
+    text = "\n".join(_measured("left_out", kept, "youden"))
+    assert "| web, youden | 0.700 | 0.800 (0.700-0.900) | 0.750 | 0.850 | 0.910 |" in text
+    assert "| left out | pictures | clean | web |" in text
+    assert "| fake: sdxl | 7 | 0.750 | 0.500 |" in text
 
 
 def test_figures_of_several_runs_are_refused():

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_runs import CONFIG, make_data
@@ -15,6 +16,7 @@ from trainer import benchmark as module
 from trainer.config import FitConfig
 from trainer.data import Sample, Splits, load_samples
 from trainer.encoded import EncodedPictures
+from trainer.families import few_of_each_group
 from trainer.models import AutoencoderClassifier
 
 pytest.importorskip("timm")
@@ -113,3 +115,42 @@ def test_a_held_out_split_of_one_class_is_refused(data: Path, tmp_path: Path):
     samples = [s for s in load_samples(data) if s.split != "test" or s.label]
     with pytest.raises(UsageError, match="'test' lacks a class; name another with --holdout"):
         module.benchmark(FROZEN, samples, tmp_path / "o.json", merged={}, cache=tmp_path / "cache")
+
+
+def test_a_family_that_is_held_out_whole_is_refused(data: Path, tmp_path: Path):
+    samples = [s for s in load_samples(data) if s.split == "test" or s.source != "d"]
+    with pytest.raises(UsageError, match="all pictures of d are in the split 'test'"):
+        module.benchmark(FROZEN, samples, tmp_path / "o.json", merged={}, cache=tmp_path / "cache")
+
+
+def test_left_out_pictures_are_of_no_held_out_split_and_few_of_a_group(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What `trainer calibrate` learns from has no part in the held-out figures."""
+    monkeypatch.setattr(module, "GROUP_LIMIT", 1)
+    samples = load_samples(data)
+    of_d = [s for s in samples if s.source == "d" and s.split == "train"]
+    for i, sample in enumerate(of_d):
+        samples[samples.index(sample)] = replace(sample, group=f"series {i % 3}")
+    held = {s.key for s in samples if s.split == "test"}
+    by_key = {s.key: s for s in samples}
+    result = module.benchmark(
+        FROZEN, samples, tmp_path / "out.json", merged={}, cache=tmp_path / "cache", device="cpu"
+    )
+    for row in result["left_out"]:
+        assert not held & set(row["keys"])
+        assert row["groups"] == tuple(by_key[key].group for key in row["keys"])
+        assert len(row["keys"]) == (3 if row["family"] == "d" else 6)
+        fake = row["label"] == "fake"
+        for point, share in row["accuracy"].items():
+            right = [(logit >= row["cuts"][point]) == fake for logit in row["logits"]]
+            assert np.mean(right) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_of_each_group_the_first_few_are_kept(data: Path, most: int):
+    samples = [replace(s, group=s.source) for s in load_samples(data)]
+    kept = few_of_each_group(samples, most)
+    assert kept == [
+        s for s in samples if [x for x in samples if x.group == s.group].index(s) < most
+    ]

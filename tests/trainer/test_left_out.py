@@ -96,10 +96,31 @@ def test_figures_are_means_over_families():
 def test_where_all_of_a_class_is_unsure_nothing_is_said_of_the_rest():
     torn = [FamilyScores(name, fake, "clean", (-0.1, 0.0, 0.1) * 20)
             for name, fake in (("a", True), ("b", True), ("c", False), ("d", False))]  # fmt: skip
-    assert cross_fitted(torn)["clean"]["unsure"] == {
-        "coverage": 0.0, "balanced_accuracy_outside": None,
-        "real_called_fake": 0.0, "fake_called_fake": 0.0,
+    unsure = cross_fitted(torn)["clean"]["unsure"]
+    intervals = unsure.pop("intervals")
+    assert unsure == {
+        "coverage": 0.0, "balanced_accuracy_outside": None, "real_called_fake": 0.0,
+        "fake_called_fake": 0.0, "worst_real_called_fake": 0.0,
     }  # fmt: skip
+    assert intervals["balanced_accuracy_outside"] is None
+
+
+def test_every_rate_has_an_interval_around_it_and_stretches_of_p_fake_their_shares():
+    measured = cross_fitted(FAMILIES)["clean"]
+    for rates in measured["points"].values():
+        for key, (low, high) in rates["intervals"].items():
+            assert low <= rates[key] <= high, key
+    for key, (low, high) in measured["unsure"]["intervals"].items():
+        assert low <= measured["unsure"][key] <= high, key
+    stretches = measured["reliability"]
+    assert sum(stretch["share"] for stretch in stretches) == pytest.approx(1)
+    shares = [stretch["fake"] for stretch in stretches]
+    assert shares == sorted(shares)
+    assert all(s["interval"][0] <= s["fake"] <= s["interval"][1] for s in stretches)
+    # The two classes' normal distributions overlap so far that a pair is rightly ranked so often.
+    pairs = [(f, r) for f in FAMILIES if f.fake for r in FAMILIES if not r.fake]
+    ranked = [np.mean(np.array(f.logits)[:, None] > np.array(r.logits)[None]) for f, r in pairs]
+    assert measured["auc"] == pytest.approx(np.mean(ranked), abs=0.01)
 
 
 def test_tiers_of_a_family_share_its_weight():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scanner.errors import UsageError
+from scanner.stages import FOLDERS
 from trainer import edge
 from trainer.options import Machine, machine_options, path_type
 
@@ -64,7 +65,8 @@ def benchmark(
     trainer benchmark --data pictures --model accurate --cache encoded --out again.json
 
     With --model everything else is as the bundle states it, and its figures are printed beside
-    those measured; of a cascade, those of both stages too, whose scores lie beside --out.
+    those measured; of a cascade, those of both stages too, whose scores lie beside --out as
+    NAME.first.json and NAME.second.json.
     """
     from trainer.cli import parse_settings
     from trainer.config import load_config
@@ -109,22 +111,29 @@ def benchmark(
         from trainer.stated import compared, compared_points, stated_by
 
         files = []
-        for stage in bundle.models:
+        for which, stage in enumerate(bundle.models):
             stated = stated_by(stage)
             config = stated.config if workers is None else replace(stated.config, workers=workers)
-            files.append(out.with_suffix(f".{stage.name}.json") if bundle.stages else out)
+            files.append(out.with_suffix(f".{FOLDERS[which]}.json") if bundle.stages else out)
             if bundle.stages:
                 click.echo(f"\n{stage.name}@{stage.digest}, a stage of {bundle.name}\n")
             result = measure(config, stated.merged, stated.limit, files[-1])
             click.echo(f"\n{compared(stated.summary, result['summary'])}\n")
+            if "left_out_points" in stage.metrics:
+                points = result["calibrated_on_left_out"]
+                click.echo(f"{compared_points(stage.metrics['left_out_points'], points)}\n")
         if bundle.stages:
-            from trainer.cascaded import cross_fitted_stages, joined
+            from trainer.cascaded import cross_fitted_stages, joined, left_out_rows
             from trainer.checkpoint import write_json
 
             assert bundle.rescore is not None
-            scores, _ = joined(files)
+            scores, stages = joined(files)
             points = cross_fitted_stages(scores, bundle.rescore)
-            write_json(out, {"stages": [str(file) for file in files], "left_out_points": points})
+            rows = left_out_rows(scores, stages, bundle.rescore)
+            write_json(out, {
+                "stages": [str(file) for file in files], "left_out": rows,
+                "left_out_points": points,
+            })  # fmt: skip
             click.echo(f"{compared_points(bundle.metrics['left_out_points'], points)}\n")
     click.echo(f"figures in {out}")
 
