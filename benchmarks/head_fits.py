@@ -18,12 +18,14 @@ Head = Callable[[Tensor], Logits]  # standardised features [N, F] -> logits [N]
 @dataclass(frozen=True, slots=True)
 class HeadFit:
     """How to fit: the loss; L2 on the weights; the hidden units of a perceptron (0: none, i.e.
-    logistic regression); rounds of group-DRO over sources (0: each source counts alike)."""
+    logistic regression); rounds of group-DRO over sources (0: each source counts alike); a
+    penalty on how far the mean logits of a class's sources lie apart (their variance; 0: none)."""
 
     loss: str = "bce"
     l2: float = 1e-3
     hidden: int = 0
     dro_rounds: int = 0
+    apart: float = 0.0
 
     def __call__(
         self, x: Tensor, fake: Tensor, weight: Tensor, sources: Sequence[str], seed: int
@@ -31,12 +33,13 @@ class HeadFit:
         """Fit to x [N, F], fake [N] of 0 and 1, weight [N] of sum 1 (0: has no part)."""
         if self.hidden:
             return self._perceptron(x, fake, weight, seed)
-        w, b = self._regression(x, fake, weight)
+        means = _centred_means(x, fake, weight, sources) if self.apart else None
+        w, b = self._regression(x, fake, weight, means)
         if self.dro_rounds:
             of = torch.tensor(np.unique(np.array(sources), return_inverse=True)[1])
             for _ in range(self.dro_rounds):
                 weight = _harder(x @ w + b, fake, weight, of)
-                w, b = self._regression(x, fake, weight)
+                w, b = self._regression(x, fake, weight, means)
         return lambda features: (features @ w + b).double().numpy()
 
     def each(self, logits: Tensor, fake: Tensor) -> Tensor:
@@ -47,13 +50,17 @@ class HeadFit:
             loss = loss * (1 - torch.exp(-loss)) ** 2
         return loss
 
-    def _regression(self, x: Tensor, fake: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def _regression(
+        self, x: Tensor, fake: Tensor, weight: Tensor, means: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         w, b = torch.zeros(x.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)
         optimiser = torch.optim.LBFGS([w, b], max_iter=40, line_search_fn="strong_wolfe")
 
         def loss() -> float:
             optimiser.zero_grad()
             total = (weight * self.each(x @ w + b, fake)).sum() + self.l2 * (w @ w)
+            if means is not None:
+                total = total + self.apart * (means @ w).square().mean()
             total.backward()  # type: ignore[no-untyped-call]
             return float(total.detach())
 
@@ -81,6 +88,19 @@ class HeadFit:
             return logits
 
         return head
+
+
+def _centred_means(x: Tensor, fake: Tensor, weight: Tensor, sources: Sequence[str]) -> Tensor:
+    """Mean features of each source that has a part, less the mean over its class's, [S, F]."""
+    rows: dict[tuple[bool, str], list[int]] = {}
+    for i in torch.nonzero(weight > 0).flatten().tolist():
+        rows.setdefault((bool(fake[i] > 0), sources[i]), []).append(i)
+    means = {key: x[of].mean(0) for key, of in rows.items()}
+    centre = {
+        label: torch.stack([m for (of, _), m in means.items() if of is label]).mean(0)
+        for label in {label for label, _ in means}
+    }
+    return torch.stack([mean - centre[label] for (label, _), mean in means.items()])
 
 
 def _harder(logits: Tensor, fake: Tensor, weight: Tensor, source: Tensor) -> Tensor:

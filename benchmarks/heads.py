@@ -79,6 +79,8 @@ def main() -> None:
     parser.add_argument("--without-clip", action="store_true", help="those alone")
     parser.add_argument("--own-scale", action="store_true",
                         help="standardise without the left-out family")  # fmt: skip
+    parser.add_argument("--apart", type=float, default=0.0,
+                        help="penalty on how far sources of a class lie apart")  # fmt: skip
     parser.add_argument("--save", type=Path, help="JSON of all left-out scores")
     parser.add_argument("--aligned", type=Path, metavar="WEIGHTS", help="folder of taef2_*.pth")
     parser.add_argument("--aligned-share", type=float, default=0.2, help="of the fakes' weight")
@@ -121,7 +123,7 @@ def main() -> None:
     x = (x - mean) / deviation
     fake = [s.label == FAKE or m for s, m in zip(learnt, made, strict=True)]
     labels = torch.tensor(fake, dtype=torch.float32)
-    fit = HeadFit(asked.loss, asked.l2, asked.hidden, asked.dro_rounds)
+    fit = HeadFit(asked.loss, asked.l2, asked.hidden, asked.dro_rounds, asked.apart)
 
     def without(name: str) -> Head:
         groups = ground.groups(name)

@@ -15,6 +15,7 @@ from torch import nn
 from benchmarks.changed import VIEWS, WAYS, ChangedEncodings
 from benchmarks.fine_tune import LowRank, folds
 from benchmarks.folds import Ground, judge, standard_fit
+from benchmarks.head_fits import HeadFit
 from trainer.config import FitConfig
 from trainer.data import load_samples
 from trainer.models import AutoencoderClassifier
@@ -138,3 +139,22 @@ def test_low_rank_additions_start_from_the_layer_they_are_added_to():
     torch.testing.assert_close(added(x), expected)
     trained = {name for name, p in added.named_parameters() if p.requires_grad}
     assert trained == {"down.weight", "up.weight"}
+
+
+def test_the_penalty_draws_the_sources_of_a_class_together_and_forgets_those_left_out():
+    """Two real sources that differ in a feature of their own; a third one has no weight."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 2, generator=rng)
+    fake = torch.tensor([0.0, 0.0, 1.0]).repeat_interleave(100)
+    x[fake == 1, 0] += 2
+    x[:100, 1] += 2  # the first real source's own
+    sources = ["a"] * 100 + ["b"] * 100 + ["g"] * 100
+    weight = torch.full((300,), 1 / 300)
+
+    def gap(apart: float, weight: torch.Tensor) -> float:
+        logits = HeadFit(apart=apart)(x, fake, weight, sources, 0)(x)
+        return abs(float(logits[:100].mean() - logits[100:200].mean()))
+
+    assert gap(1.0, weight) < 0.3 * gap(0.0, weight)
+    weight[:100] = 0
+    assert gap(1.0, weight) == pytest.approx(gap(0.0, weight), rel=0.01)
