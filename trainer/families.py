@@ -47,7 +47,10 @@ class Outcomes:
 
 
 def draws(families: Sequence[Outcomes], seed: int = 0) -> dict[str, Array]:
-    """Means over families, [DRAWS], by class: "real", "fake"; a class of no family is left out."""
+    """Means over families, [DRAWS], by class: "real", "fake"; a class of no family is left out.
+
+    A draw is nan where none of its families has a say.
+    """
     rng = np.random.default_rng(seed)
     by_class: dict[str, Array] = {}
     for name, label in (("real", False), ("fake", True)):
@@ -59,8 +62,8 @@ def draws(families: Sequence[Outcomes], seed: int = 0) -> dict[str, Array]:
         which = rng.integers(len(of), size=means.shape)
         when = rng.integers(DRAWS, size=means.shape)
         taken = means[which, when]
-        says = ~np.isnan(taken)
-        by_class[name] = np.where(says, taken, 0).sum(0) / np.maximum(says.sum(0), 1)
+        with np.errstate(invalid="ignore"):
+            by_class[name] = np.nansum(taken, axis=0) / (~np.isnan(taken)).sum(0)
     return by_class
 
 
@@ -76,8 +79,10 @@ def intervals(families: Sequence[Outcomes], seed: int = 0) -> dict[str, list[flo
 
 
 def percentiles(values: Array) -> list[float]:
-    """Ends of the middle 95 % of the draws, [low, high]."""
-    return [float(x) for x in np.percentile(values, _PERCENTILES)]
+    """Ends of the middle 95 % of those draws that are not nan, [low, high]; nan where all are."""
+    if np.isnan(values).all():
+        return [float("nan")] * 2
+    return [float(x) for x in np.nanpercentile(values, _PERCENTILES)]
 
 
 def few_of_each_group(samples: Sequence[Sample], most: int) -> list[Sample]:

@@ -189,7 +189,9 @@ def test_without_a_decoder_the_reason_stands_where_the_map_would(tmp_path, tiny_
         await shows(app, pilot, "original")
         assert "best_f1" not in app.text, "marks of this model say nothing of another's score"
         await pilot.press("m")
-        await shows(app, pilot, "no reconstruction: the model's", "not of", "other@123")
+        await shows(
+            app, pilot, "no reconstruction: this model", "bundle made with", "not of", "other@123"
+        )
 
     drive(app, steps)
 
