@@ -2,9 +2,11 @@
 
     python -m benchmarks.beside --ours benchmark-accurate.json --cache peer-scores \\
         --beside AEROBLADE-like
+    python -m benchmarks.beside --ours benchmark-accurate.json --also benchmark.json
 
 `--cache` is that of `benchmarks.peers`, which scored the same pictures; AEROBLADE-like is the
-perceptual distance (LPIPS) between a picture and what TAEF2 makes of it. Logistic regression on
+perceptual distance (LPIPS) between a picture and what TAEF2 makes of it. `--also` is another
+model of ours, by what it was left without. Logistic regression on
 our logit, or on both, is fitted to all families but one, families alike; it, its calibration and
 its threshold are then judged on that family.
 """
@@ -71,31 +73,39 @@ def judged(name: str, rows: Rows) -> list[str]:
 
 
 def main() -> None:
-    """Print one table: ours alone, and with each of --beside."""
+    """Print one table: ours alone, and with each of --also and --beside."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--ours", type=Path, required=True, help="of `trainer benchmark`")
-    parser.add_argument("--cache", type=Path, required=True, help="of `benchmarks.peers`")
-    parser.add_argument("--beside", nargs="+", default=["AEROBLADE-like"])
+    parser.add_argument("--also", type=Path, nargs="+", default=[], help="of `trainer benchmark`")
+    parser.add_argument("--cache", type=Path, help="of `benchmarks.peers`, for --beside")
+    parser.add_argument("--beside", nargs="+", default=[], help="names of detectors there")
     asked = parser.parse_args()
-    ours, kept = read_left_out(asked.ours), all_kept(asked.cache, TIERS)
+    if not asked.also and not asked.beside:
+        parser.error("give --also, or --cache and --beside")
+    if asked.beside and asked.cache is None:
+        parser.error("--beside needs the --cache that its scores are in")
+    ours = read_left_out(asked.ours)
+    others = {str(file): read_left_out(file).by_tier for file in asked.also}
+    kept = all_kept(asked.cache, TIERS) if asked.beside else {}
     for name in asked.beside:
         if set(kept.get(name, ())) != set(TIERS):
             raise SystemExit(f"{asked.cache}: no scores of {name!r} at all tiers, of {list(kept)}")
+        others[name] = {tier: kept[name][tier].scores for tier in TIERS}
     print("| scores | tier | left out: balanced accuracy | fakes found | real let pass | worst "
           "| AUC |\n|---|---|---|---|---|---|---|")  # fmt: skip
     # The pictures that all of them have, at every tier.
     pictures = {
-        family: [
-            k for k in keys if all(k in kept[n][t].scores for n in asked.beside for t in TIERS)
-        ]
+        family: [k for k in keys if all(k in other[t] for other in others.values() for t in TIERS)]
         for family, keys in ours.keys.items()
     }
     if empty := [family for (family, _), keys in pictures.items() if not keys]:
-        raise SystemExit(f"{asked.cache}: no pictures in common of {', '.join(empty)}")
-    for names in [[], *([name] for name in asked.beside)]:
+        raise SystemExit(
+            f"{asked.ours}: no pictures in common with the others of {', '.join(empty)}"
+        )
+    for names in [[], *([name] for name in others)]:
         rows: Rows = {
             (family, tier): np.array(
-                [[ours.by_tier[tier][k], *(kept[n][tier].scores[k] for n in names)] for k in keys]
+                [[ours.by_tier[tier][k], *(others[n][tier][k] for n in names)] for k in keys]
             )
             for family, keys in pictures.items()
             for tier in TIERS

@@ -23,8 +23,11 @@ ELONGATED = 4.0
 FLAT = 0.9
 FLAT_TOO, COMMON_COLOURS = 0.6, 0.75
 
+# P(fake) of what nothing is known of; it is fitted as if every second picture were a fake.
+EVEN = 0.5
+
 OUT_OF_DOMAIN: frozenset[Note] = frozenset(("small", "elongated", "near_uniform"))
-RULES = (SMALL_SIDE, ELONGATED, FLAT, FLAT_TOO, COMMON_COLOURS)
+RULES = (SMALL_SIDE, ELONGATED, FLAT, FLAT_TOO, COMMON_COLOURS, EVEN)
 
 
 def with_notes(facts: FileFacts, squares: npt.NDArray[np.uint8]) -> FileFacts:
@@ -45,15 +48,18 @@ def with_notes(facts: FileFacts, squares: npt.NDArray[np.uint8]) -> FileFacts:
 
 
 def limited(p_fake: float, facts: FileFacts, unsure: tuple[float, float] | None) -> float:
-    """`p_fake`, for a picture out of the domain kept within the model's band of `unsure`.
+    """`p_fake`, for a picture out of the domain kept within the model's band of `unsure`, and
+    below EVEN wherever the band has room there.
 
     So it has a score that says as little as is known, and the verdict `unsure` at each of the
-    model's operating points, wherever verdicts are made. Without a band the score stays.
+    model's operating points, wherever verdicts are made; and no threshold of EVEN or more, which
+    has no band, makes a suspect of it. Without a band the score stays.
     """
     if unsure is None or OUT_OF_DOMAIN.isdisjoint(facts.notes):
         return p_fake
     low, high = unsure
-    return min(max(p_fake, low), float(np.nextafter(high, low)))
+    above = min(high, EVEN) if low < EVEN else high
+    return min(max(p_fake, low), float(np.nextafter(above, low)))
 
 
 def _near_uniform(square: npt.NDArray[np.uint8]) -> bool:

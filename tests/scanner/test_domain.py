@@ -89,6 +89,22 @@ def test_out_of_the_domain_every_point_is_unsure(p_fake: float) -> None:
         assert verdict_of(kept, OperatingPoint("any", threshold, BAND)) == "unsure"
 
 
+@pytest.mark.parametrize(
+    ("band", "p_fake", "kept"),
+    [
+        ((0.3, 0.7), 0.4, 0.4),
+        ((0.3, 0.7), 0.99, np.nextafter(0.5, 0)),
+        ((0.3, 0.45), 0.99, np.nextafter(0.45, 0)),
+        ((0.6, 0.7), 0.1, 0.6),  # a band above one half leaves no room below it
+        ((0.6, 0.7), 0.99, np.nextafter(0.7, 0)),
+    ],
+)
+def test_out_of_the_domain_a_threshold_of_one_half_makes_no_suspect_where_the_band_allows(
+    band: tuple[float, float], p_fake: float, kept: float
+) -> None:
+    assert limited(p_fake, FileFacts(notes=("near_uniform",)), band) == kept
+
+
 def test_other_notes_and_models_without_a_band_leave_the_score() -> None:
     assert limited(0.99, FileFacts(notes=("truncated",)), BAND) == 0.99
     assert limited(0.99, FileFacts(notes=("small",)), None) == 0.99
