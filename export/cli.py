@@ -15,7 +15,7 @@ from scanner.bundle import HALF_ENCODER
 from scanner.errors import UsageError
 from trainer.edge import run
 
-path_type = click.Path(path_type=Path)
+path_type = click.Path(path_type=Path, readable=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

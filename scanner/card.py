@@ -13,8 +13,11 @@ from scanner.text import printable
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--model", type=click.Path(path_type=Path), metavar="NAME|FOLDER", help=MODEL_HELP
-)  # fmt: skip
+    "--model",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="NAME|FOLDER",
+    help=MODEL_HELP,
+)
 def card(model: Path | None) -> None:
     """Print the model card: data, licences, measured quality, limits (Mitchell et al., 2019).
 

@@ -49,10 +49,13 @@ Exit status:
 
 
 class _PathType(click.Path):
-    """A path that is not empty: Python takes "" for the working directory."""
+    """A path that is not empty: Python takes "" for the working directory.
+
+    Whether it can be read is asked where it is, so that the answer is a row and no wrong usage.
+    """
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path)
+        super().__init__(path_type=Path, readable=False)
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -266,6 +269,11 @@ def run(args: list[str] | None = None) -> int:
         return int(status or 0)
     except click.Abort:  # Ctrl-C before the scan
         return INTERRUPTED
+    except click.NoSuchOption as error:
+        # As a shell puts one in the place of *.
+        file = next((arg for arg in args or () if arg[:1] == "-" and os.path.lexists(arg)), None)
+        hint = f" For the file give ./{file}, or -- before all names." if file else ""
+        _complain(error.format_message() + hint)
     except click.ClickException as error:
         _complain(error.format_message())
     except ImgscanError as error:

@@ -16,10 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from scanner.domain import out_of_domain
 from scanner.find import count_all
 from scanner.options.walk import WalkOptions
 from scanner.tally import Tally
 from scanner.text import percent, printable
+from scanner.types import Verdict
 from scanner.verdict import OperatingPoint, bounds
 
 # Wider than any path; a pipe or file has no edge to wrap or cut at.
@@ -138,8 +140,9 @@ def show_summary(
         ("Suspect", f"{tally.suspects:,} (P(fake) {high:.4f} or more: {point.name}, {model})"),
     ]
     if tally.unsure:
-        rows.append(("Unsure", f"{tally.unsure:,} ({low:.4f} to {high:.4f}): look yourself"))
-        rows += [("", f"{percent(v.p_fake)}  {v.ref.name}") for v in tally.likeliest]
+        band = f"P(fake) {low:.4f} to {high:.4f}"
+        rows.append(("Unsure", f"{tally.unsure:,} ({band}): look yourself"))
+        rows += [("", _unsure(verdict)) for verdict in tally.likeliest]
         hidden = tally.unsure - len(tally.likeliest)
         if tally.likeliest and hidden:
             rows.append(("", f"and {hidden:,} more" + ("" if report else "; --report lists them")))
@@ -166,6 +169,14 @@ def show_summary(
     for name, value in rows:
         grid.add_row(name, Text(printable(value)))
     _write([grid])
+
+
+def _unsure(verdict: Verdict) -> str:
+    """P(fake) and the name; for what no model here can judge, the reason in place of a number."""
+    why = ", ".join(out_of_domain(verdict.facts))
+    if why:
+        return f"{'--':>6}  {verdict.ref.name} ({why})"
+    return f"{verdict.p_fake:.4f}  {verdict.ref.name}"
 
 
 def _write(parts: Iterable[RenderableType]) -> None:

@@ -35,7 +35,7 @@ _INDENT = 14
 )
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="NAME|FOLDER",
     help=MODEL_HELP,
 )

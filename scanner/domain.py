@@ -30,6 +30,11 @@ OUT_OF_DOMAIN: frozenset[Note] = frozenset(("small", "elongated", "near_uniform"
 RULES = (SMALL_SIDE, ELONGATED, FLAT, FLAT_TOO, COMMON_COLOURS, EVEN)
 
 
+def out_of_domain(facts: FileFacts) -> tuple[Note, ...]:
+    """The notes of `facts` for which no score says anything; empty if there are none."""
+    return tuple(note for note in facts.notes if note in OUT_OF_DOMAIN)
+
+
 def with_notes(facts: FileFacts, squares: npt.NDArray[np.uint8]) -> FileFacts:
     """`facts` with a note for each limit that the picture is beyond.
 
@@ -55,7 +60,7 @@ def limited(p_fake: float, facts: FileFacts, unsure: tuple[float, float] | None)
     model's operating points, wherever verdicts are made; and no threshold of EVEN or more, which
     has no band, makes a suspect of it. Without a band the score stays.
     """
-    if unsure is None or OUT_OF_DOMAIN.isdisjoint(facts.notes):
+    if unsure is None or not out_of_domain(facts):
         return p_fake
     low, high = unsure
     above = min(high, EVEN) if low < EVEN else high

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar, cast, overload
 
 from PIL import Image, UnidentifiedImageError
 
-from scanner.archives import ArchiveLimits, MemberError, open_member
+from scanner.archives import ArchiveLimits, MemberError, archive_kind, open_member
 from scanner.clipped import Clipped
 from scanner.find import failed_to_open, find_images, open_regular
 from scanner.formats import (
@@ -217,6 +217,8 @@ def _decode(
     # not end a scan of a million, so all of it becomes that file's row, here and only here.
     except Exception as error:  # noqa: BLE001
         reason, detail = _explain(error, stream, size, facts, limits)
+        if reason == "not_an_image" and _is_archive(stream, ref):
+            detail = "an archive; --archives looks for pictures inside"
         if isinstance(error, OSError) and error.errno is not None:
             # The disk failed after it had given the bytes: this is no result of theirs.
             facts = replace(facts, sha256=None)
@@ -233,6 +235,16 @@ def _kind(stream: BinaryIO, ref: ImageRef) -> str | None:
     if extension_of(ref) == ".jxl" and head.startswith(JXL_CODESTREAM):
         return "JXL"
     return kind
+
+
+def _is_archive(stream: BinaryIO, ref: ImageRef) -> bool:
+    try:
+        stream.seek(0)
+        head = stream.read(HEAD_BYTES)
+    except OSError:  # the disk's; the row tells what the decoder said
+        return False
+    # Inside of an archive, archives are not looked into.
+    return ref.member is None and archive_kind(ref.path.name, head) is not None
 
 
 def _with_webp_size(stream: BinaryIO, facts: FileFacts) -> FileFacts:

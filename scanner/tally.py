@@ -7,6 +7,7 @@ from bisect import insort
 from collections import Counter
 from dataclasses import dataclass, field
 
+from scanner.domain import out_of_domain
 from scanner.types import Failed, Reason, Verdict
 
 
@@ -23,7 +24,8 @@ class Tally:
     unsure: int = 0
     reasons: Counter[Reason] = field(default_factory=Counter)
     surest: list[Verdict] = field(default_factory=list)  # by confidence, then by path
-    likeliest: list[Verdict] = field(default_factory=list)  # unsure, by P(fake), then by path
+    # Unsure: by P(fake), then by path; what is out of the model's domain comes last.
+    likeliest: list[Verdict] = field(default_factory=list)
     first_failed: list[Failed] = field(default_factory=list)
 
     @property
@@ -53,5 +55,6 @@ def _keep(best: list[Verdict], verdict: Verdict, most: int) -> None:
         del best[most:]
 
 
-def _rank(verdict: Verdict) -> tuple[float, bytes]:
-    return -verdict.p_fake, os.fsencode(verdict.ref.path)
+def _rank(verdict: Verdict) -> tuple[bool, float, bytes]:
+    unjudged = bool(out_of_domain(verdict.facts))
+    return unjudged, -verdict.p_fake, os.fsencode(verdict.ref.path)

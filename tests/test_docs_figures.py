@@ -41,4 +41,4 @@ def test_the_readme_shows_the_default_model_as_it_is() -> None:
     assert bundle.unsure is not None
     low, high = bundle.unsure
     assert f"(P(fake) {high:.4f} or more: {bundle.operating_point}, " in text
-    assert f"({low:.4f} to {high:.4f}): look yourself" in text
+    assert f"(P(fake) {low:.4f} to {high:.4f}): look yourself" in text

@@ -16,13 +16,17 @@ _FAILED = 2  # as for a scan: a file could not be read
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="SHEET.png", help="To write."
+    "--out",
+    type=click.Path(path_type=Path, readable=False),
+    required=True,
+    metavar="SHEET.png",
+    help="To write.",
 )
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="NAME|FOLDER",
     help=MODEL_HELP,
 )
@@ -81,4 +85,5 @@ def explain(
     click.echo(score)
     if found.missing:
         click.echo(printable(f"no reconstruction: {found.missing}"))
+    click.echo(printable(f"drawn in {out}"))
     return 0

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,16 @@ def test_a_file_that_was_cut_short_is_told_from_a_damaged_one(
     failed = failure(path)
     assert failed.reason == "truncated"
     assert failed.facts.format == kind
+
+
+def test_an_archive_that_is_named_says_how_it_is_looked_into(tmp_path: Path) -> None:
+    for name in ("pictures.zip", "book.docx"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("a.txt", "text")
+        failed = failure(tmp_path / name)
+        assert (failed.reason, "--archives" in failed.detail) == ("not_an_image", True)
+    (tmp_path / "page.png").write_bytes(b"<!DOCTYPE html><title>404</title>")
+    assert "--archives" not in failure(tmp_path / "page.png").detail
 
 
 def test_a_damaged_file_of_full_length_is_unreadable(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from fakes import all_gone, encoded, grey, save_grey
 
 from scanner.bundle import Bundle
+from scanner.cli import run
 from scanner.report.csv import COLUMNS
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +98,17 @@ def test_wrong_usage_is_one_line_and_status_three(
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_a_file_that_is_taken_for_an_option_is_named_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["-dash.webp"]) == 3
+    assert "./-dash.webp" not in capsys.readouterr().err
+    Path("-dash.webp").touch()
+    assert run(["-dash.webp"]) == 3
+    assert "./-dash.webp, or --" in capsys.readouterr().err
 
 
 def test_a_bad_model_is_one_line_and_status_three(tmp_path: Path) -> None:

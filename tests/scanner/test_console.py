@@ -50,9 +50,31 @@ def test_the_summary_says_where_fake_really_begins_and_names_the_likeliest_unsur
     _summary(OperatingPoint("youden", 0.5, (0.3, 0.8)), scores)
     lines = capsys.readouterr().out.splitlines()
     assert "Suspect  1 (P(fake) 0.8000 or more: youden, m@0)" in lines
-    at = lines.index("Unsure   3 (0.3000 to 0.8000): look yourself")
+    at = lines.index("Unsure   3 (P(fake) 0.3000 to 0.8000): look yourself")
     assert [line.strip() for line in lines[at + 1 : at + 4]] == [
-        "70.00%  c", "60.00%  d", "and 1 more; --report lists them",
+        "0.7000  c", "0.6000  d", "and 1 more; --report lists them",
+    ]  # fmt: skip
+
+
+def test_what_no_model_can_judge_comes_last_with_its_reason_and_no_number(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    point = OperatingPoint("youden", 0.5, (0.3, 0.8))
+    tally = Tally(keep_suspects=1, keep_unsure=3, keep_failures=1)
+    for name, p_fake, notes in (
+        ("blank", 0.45, ("extension_mismatch", "near_uniform")),
+        ("strip", 0.45, ("small", "elongated")),
+        ("doubtful", 0.31, ()),
+    ):
+        tally.add(judge(ImageRef(Path(name)), FileFacts(notes=notes), p_fake, point))
+    show_summary(
+        tally, seconds=2.0, device="cpu", model="m@0", point=point, left_out="", report=None,
+        interrupted=False,
+    )  # fmt: skip
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    at = lines.index("Unsure   3 (P(fake) 0.3000 to 0.8000): look yourself")
+    assert lines[at + 1 : at + 4] == [
+        "0.3100  doubtful", "--  blank (near_uniform)", "--  strip (small, elongated)",
     ]  # fmt: skip
 
 

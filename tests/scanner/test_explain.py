@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -184,6 +186,7 @@ def test_explain_writes_a_sheet_and_says_the_score(
     assert run([*args, "--out", str(tmp_path / "sheet.png"), "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("P(fake) 0.")
+    assert out.endswith(f"drawn in {tmp_path / 'sheet.png'}\n")
     assert "no reconstruction: this model has no decoder; --model fast has one" in out
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 900
@@ -207,6 +210,29 @@ def test_explain_refuses_in_one_line(
         assert said in err
         assert err.count("\n") == 1
     assert picture.read_bytes() == before
+
+
+def test_a_picture_that_may_not_be_read_is_no_wrong_usage(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    picture = tmp_path / "locked.png"
+    Image.fromarray(checkerboard()).save(picture)
+    opened = os.open
+
+    def refusing(path: Any, *args: Any, **others: Any) -> int:
+        if Path(path) == picture:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *args, **others)
+
+    # As for anyone but root, whom no mode keeps out.
+    monkeypatch.setattr(os, "open", refusing)
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: Path(path) != picture)
+    args = ["--model", str(tiny_bundle.path), "--device", "cpu"]
+    assert run(["explain", str(picture), "--out", str(tmp_path / "sheet.png"), *args]) == 2
+    assert "Permission denied (permission)" in capsys.readouterr().err
+    monkeypatch.setattr(os, "open", opened)  # a scan's workers are other processes
+    assert run([str(picture), *args, "--no-journal", "--exit-zero"]) == 0
 
 
 def test_a_folder_called_explain_is_scanned_by_its_path(

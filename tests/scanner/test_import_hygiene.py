@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 import time
@@ -105,3 +106,22 @@ def test_imports_point_one_way() -> None:
 def test_decoding_for_the_detail_panel_asks_no_terminal_anything() -> None:
     """Its processes share the terminal with the screen, which would take the answer for keys."""
     assert not modules_after("import scanner.tui.detail.worker") & {"textual", "textual_image"}
+
+
+@pytest.mark.parametrize("first", ["scanner.detector", "export.half", "benchmarks.rivals"])
+def test_onnxruntime_reports_to_nobody(tmp_path: Path, first: str) -> None:
+    # It would leave a device's number and a queue of events in the user's cache.
+    pytest.importorskip("torch")
+    code = f"""
+import {first}
+import onnxruntime
+import scanner
+model = {str(ROOT / "scanner/default_model/classifier.onnx")!r}
+onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+"""
+    cache = tmp_path / "cache"
+    places = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(cache), "LOCALAPPDATA": str(cache)}
+    left = {"CI", "ORT_DISABLE_TELEMETRY"}  # either would silence it for a reason that is not ours
+    environment = {name: value for name, value in os.environ.items() if name not in left} | places
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, timeout=120)
+    assert not [path for path in tmp_path.rglob("*") if "icrosoft" in str(path)]
