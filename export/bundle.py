@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ _RESERVED = (
     "left_out_points",
     "pictures",
     "parity",
+    "rescored",
 )  # names of the metrics that are always there
 
 
@@ -64,12 +65,9 @@ def export_run(
             raise UsageError(
                 f"{run}: was calibrated by an earlier version; run `trainer calibrate` again"
             )
+    refuse_reserved(measured or {})
     for key, path in (measured or {}).items():
-        if not key or key in _RESERVED:
-            raise UsageError(
-                f"--metrics {key}=...: {', '.join(_RESERVED)} are the export's own; name another"
-            )
-        metrics[key] = digest(_read_figures(path), str(path))
+        metrics[key] = digest(read_figures(path), str(path))
     point = operating_point or result["operating_point"]
     if point not in result["thresholds"]:
         raise UsageError(f"--operating-point {point}: the run has {sorted(result['thresholds'])}")
@@ -124,7 +122,17 @@ def export_run(
     return Exported(read_bundle(out), parity, half_parity)
 
 
-def _read_figures(path: Path) -> Any:
+def refuse_reserved(measured: Iterable[str]) -> None:
+    """Raise UsageError for a name that is none, or that of figures which are always there."""
+    for key in measured:
+        if not key or key in _RESERVED:
+            raise UsageError(
+                f"--metrics {key}=...: {', '.join(_RESERVED)} are the export's own; name another"
+            )
+
+
+def read_figures(path: Path) -> Any:
+    """JSON without NaN and its like; raises UsageError."""
     try:
         return json.loads(read_text(path), parse_constant=_refuse_constant)
     except ValueError as error:

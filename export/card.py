@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scanner.bundle import Bundle
@@ -56,12 +56,7 @@ def model_card(
             else _validation_points(metrics, thresholds, operating_point, temperature)
         ),
         *_unsure(unsure),
-        *(
-            line
-            for key, figures in metrics.items()
-            if isinstance(figures, Mapping)
-            for line in _measured(key, figures, operating_point)
-        ),
+        *_all_measured(metrics, operating_point),
     ]
     return "\n".join(lines)
 
@@ -98,6 +93,7 @@ def cascade_card(
         "",
         *_left_out_points(metrics["left_out_points"], thresholds, operating_point, temperature),
         *_unsure(unsure),
+        *_all_measured(metrics, operating_point),
     ]
     return "\n".join(lines)
 
@@ -219,6 +215,12 @@ def _experts(training: Mapping[str, Any]) -> list[str]:
         f"- {len(experts)} experts, each a head and a decoder of its own, chosen by the nearest "
         f"centroid of encoder features: {shares}"
     ]
+
+
+def _all_measured(metrics: Mapping[str, Any], point: str) -> Iterator[str]:
+    for key, figures in metrics.items():
+        if isinstance(figures, Mapping):
+            yield from _measured(key, figures, point)
 
 
 def _measured(key: str, figures: Mapping[str, Any], point: str) -> list[str]:

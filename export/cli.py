@@ -1,4 +1,4 @@
-"""`export onnx | cascade`: the edge that parses, prints and exits.
+"""`export onnx | cascade | restate`: the edge that parses, prints and exits.
 
 `export` is a builtin of POSIX shells, where `export onnx` silently does nothing; `python -m
 export onnx` and `imgscan-export onnx` work everywhere.
@@ -6,6 +6,7 @@ export onnx` and `imgscan-export onnx` work everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -16,6 +17,14 @@ from scanner.errors import UsageError
 from trainer.edge import run
 
 path_type = click.Path(path_type=Path, readable=False)
+
+notes_option = click.option("--notes", type=path_type, help="Markdown for the model card.")
+metrics_option = click.option(
+    "--metrics",
+    multiple=True,
+    metavar="NAME=FILE.json",
+    help="Figures to put into the bundle, such as those of trainer evaluate.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -43,13 +52,8 @@ def command() -> None:
     default=False,
     help="Write encoder.fp16.onnx, half precision for scans on CUDA, if it scores as float32 does.",
 )
-@click.option(
-    "--metrics",
-    multiple=True,
-    metavar="NAME=FILE.json",
-    help="Figures to put into the bundle, such as those of trainer evaluate.",
-)
-@click.option("--notes", type=path_type, help="Markdown for the model card.")
+@metrics_option
+@notes_option
 def onnx(
     run: Path,
     out: Path,
@@ -66,12 +70,7 @@ def onnx(
     python -m export onnx runs/first --out bundles/first
     imgscan photos --model bundles/first
     """
-    measured = {}
-    for entry in metrics:
-        key, equals, file = entry.partition("=")
-        if not equals:
-            raise UsageError(f"--metrics {entry}: write NAME=FILE.json")
-        measured[key] = Path(file)
+    measured = _measured(metrics)
     from export.bundle import export_run
     from trainer.checkpoint import read_json
 
@@ -131,7 +130,7 @@ def onnx(
 )
 @click.option("--share", default=0.5, help="Of real left-out pictures that may go to SECOND.")
 @click.option("--operating-point", default="youden", help="The one that scans use by default.")
-@click.option("--notes", type=path_type, help="Markdown for the model card.")
+@notes_option
 def cascade(
     first: Path,
     second: Path,
@@ -170,6 +169,48 @@ def cascade(
     click.echo(f"{out}: {bundle.name}@{bundle.digest}, P(fake) in [{low:g}, {high:g}) goes on")
     click.echo(figures(bundle.metrics))
     click.echo(f"next: imgscan PATH --model {out}")
+
+
+@command.command()
+@click.argument("model", type=path_type)
+@click.option("--out", type=path_type, required=True, help="Folder of the bundle.")
+@metrics_option
+@notes_option
+@click.option(
+    "--before",
+    type=path_type,
+    multiple=True,
+    help="Of a cascade: a stage as it was, if it was restated since.",
+)
+def restate(
+    model: Path,
+    out: Path,
+    metrics: tuple[str, ...],
+    notes: Path | None,
+    before: tuple[Path, ...],
+) -> None:
+    """Write MODEL, a bundle, with other figures or notes; what scores depend on stays.
+
+    \b
+    trainer evaluate bundles/first --data pictures --tier all --out judged
+    python -m export restate bundles/first --out bundles/stated \\
+        --metrics holdout=judged/evaluation.json
+    """
+    measured = _measured(metrics)
+    from export.restate import restate as write
+
+    bundle = write(model, out, measured=measured, notes=notes, before=before)
+    click.echo(f"{out}: {bundle.name}@{bundle.digest}")
+
+
+def _measured(metrics: Iterable[str]) -> dict[str, Path]:
+    measured = {}
+    for entry in metrics:
+        key, equals, file = entry.partition("=")
+        if not equals:
+            raise UsageError(f"--metrics {entry}: write NAME=FILE.json")
+        measured[key] = Path(file)
+    return measured
 
 
 def main() -> None:

@@ -114,6 +114,11 @@ def bundle_path(model: Path | None) -> Path:
     return default_bundle_path() if model is None else EMBEDDED.get(os.fspath(model), model)
 
 
+def names_bundle(model: Path) -> bool:
+    """Whether `bundle_path(model)` is a folder of a bundle, well or damaged."""
+    return (bundle_path(model) / "bundle.json").is_file()
+
+
 def read_bundle(path: Path) -> Bundle:
     """Verify and read the bundle in folder `path`; raises BundleError, in one line."""
     return _read(path)

@@ -21,6 +21,7 @@ from trainer.processes import ALONE
 from trainer.runs import Run, judged_pictures
 from trainer.scores import Array, Labels, Scores, figures, score_batches, source_figures
 from trainer.selection import Selection
+from trainer.shipped import Shipped
 from trainer.tiers import Tier
 from trainer.uncertainty import Uncertainty, uncertainty
 
@@ -132,14 +133,23 @@ def _judge(
     model = run.model.to(device)
     batches = eval_batches(pictures(samples), config, pin=device.type == "cuda")
     counted = _counted(batches, f"{run.name}, {tier.name}", len(batches), on_progress)
-    scores: Scores = score_batches(model, counted, device)
+    scores: Scores = (
+        model.scores(counted)
+        if isinstance(model, Shipped)
+        else score_batches(model, counted, device)
+    )
     p, labels = probabilities(scores.logits, run.temperature), scores.labels
     sources = [sample.source for sample in samples]
     threshold = run.thresholds[run.operating_point]
     worst = most_confident_errors(p, labels, threshold, max_errors)
     shown = pictures([samples[i] for i in worst])
     sure = confidence(p, threshold)
-    views = seen_and_remade(model, shown, replace(config, workers=0), device)
+    here = replace(config, workers=0)
+    views = (
+        model.views(eval_batches(shown, here) if len(shown) else ())
+        if isinstance(model, Shipped)
+        else seen_and_remade(model, shown, here, device)
+    )
     return TierResult(
         tier=tier,
         samples=samples,

@@ -18,7 +18,9 @@ from trainer.checkpoint import write_json
 from trainer.evaluate import Evaluation, RunResult, TierResult
 from trainer.plots import Curve, plots_of, roc
 from trainer.report_html import OVERLAY, Drawing, Key, page
+from trainer.runs import Run
 from trainer.sheet import sheet
+from trainer.shipped import Shipped
 
 JSON, HTML = "evaluation.json", "evaluation.html"
 
@@ -137,14 +139,23 @@ def _bootstrap_dict(evaluation: Evaluation) -> dict[str, Any] | None:
 def _run_dict(result: RunResult, evaluation: Evaluation) -> dict[str, Any]:
     run = result.run
     return {
-        "folder": str(run.path),
-        "preset": run.config.preset,
-        "epoch": run.epoch,
-        "temperature": run.temperature,
+        **_origin(run),
         "operating_point": run.operating_point,
         "split": result.selection.split,
         "warnings": list(result.selection.warnings),
         "tiers": {tier.tier.name: _tier_dict(tier, run.name, evaluation) for tier in result.tiers},
+    }
+
+
+def _origin(run: Run) -> dict[str, Any]:
+    if isinstance(run.model, Shipped):
+        bundle = run.model.bundle
+        return {"folder": str(run.path), "bundle": f"{bundle.name}@{bundle.digest}"}
+    return {
+        "folder": str(run.path),
+        "preset": run.config.preset,
+        "epoch": run.epoch,
+        "temperature": run.temperature,
     }
 
 

@@ -122,10 +122,7 @@ def _intervals(evaluation: Evaluation) -> str:
 
 def _run(result: RunResult, tier: TierResult, drawings: Mapping[Key, Drawing]) -> str:
     run = result.run
-    facts = (
-        f"preset {run.config.preset}, epoch {run.epoch}, temperature {run.temperature:.3f}, "
-        f"split {result.selection.split}: {len(tier.samples)} pictures"
-    )
+    facts = f"{run.facts}, split {result.selection.split}: {len(tier.samples)} pictures"
     if tier.reconstruction_error is not None:
         facts += f", mean absolute reconstruction error {tier.reconstruction_error:.4f}"
     plots = [

@@ -1,4 +1,4 @@
-"""Finished fits, opened to be judged: the model, its thresholds, and what it is shown."""
+"""Finished fits and bundles, opened to be judged: model, thresholds, and what it is shown."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scanner.bundle import Bundle, bundle_path, names_bundle, read_bundle
 from scanner.errors import UsageError
 from trainer.checkpoint import load_run
-from trainer.config import FitConfig
+from trainer.config import FitConfig, config_from_dict, load_config
 from trainer.data import Sample
 from trainer.decoded import DecodedPictures
 from trainer.loader import Pictures
 from trainer.models import AutoencoderClassifier
 from trainer.selection import Seen, read_seen
+from trainer.shipped import Shipped
 from trainer.tiers import Tier
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished fit. `thresholds` apply to P(fake) after `temperature` has divided the logit."""
+    """A finished fit, or a bundle, of which nobody knows what it has seen.
+
+    `thresholds` apply to P(fake) after `temperature` has divided the logit.
+    """
 
     name: str
     path: Path
-    model: AutoencoderClassifier
+    model: AutoencoderClassifier | Shipped
     config: FitConfig
     seen: Seen
     epoch: int
@@ -31,16 +36,28 @@ class Run:
     thresholds: Mapping[str, float]  # "half", "best_f1", "youden", ...
     operating_point: str  # the one of them that a scan would use
 
+    @property
+    def facts(self) -> str:
+        """Where it comes from, in a line."""
+        if isinstance(self.model, Shipped):
+            return f"bundle {self.model.bundle.name}@{self.model.bundle.digest}"
+        return (
+            f"preset {self.config.preset}, epoch {self.epoch}, temperature {self.temperature:.3f}"
+        )
+
 
 def open_runs(paths: Sequence[Path]) -> list[Run]:
-    """Load runs; folders of the same name are told apart by a number. Raises UsageError."""
+    """Load runs, and bundles by name or folder; those of the same name are told apart by a
+    number. Raises UsageError, BundleError.
+    """
     runs: list[Run] = []
     for path in paths:
-        base = path.resolve().name or "run"
+        bundle = read_bundle(bundle_path(path)) if names_bundle(path) else None
+        base = bundle.name if bundle else path.resolve().name or "run"
         taken = {run.name for run in runs}
         numbered = (f"{base}-{i}" for i in range(2, len(paths) + 2))
         name = base if base not in taken else next(n for n in numbered if n not in taken)
-        runs.append(_open_run(path, name))
+        runs.append(_open_run(path, name) if bundle is None else _opened_bundle(bundle, name))
     return runs
 
 
@@ -68,6 +85,23 @@ def _open_run(path: Path, name: str) -> Run:
     if run.operating_point not in run.thresholds or not run.temperature > 0:
         raise UsageError(f"{path / 'result.json'}: unknown operating point, or no temperature")
     return run
+
+
+def _opened_bundle(bundle: Bundle, name: str) -> Run:
+    # A cascade has no fit of its own: what is needed of one is how pictures are loaded.
+    fitted = bundle.models[0].training.get("config")
+    config = config_from_dict(fitted, origin=str(bundle.path)) if fitted else load_config("default")
+    return Run(
+        name=name,
+        path=bundle.path,
+        model=Shipped(bundle),
+        config=config,
+        seen=Seen({}, {}),
+        epoch=0,
+        temperature=1.0,
+        thresholds={"half": 0.5, **bundle.thresholds},
+        operating_point=bundle.operating_point,
+    )
 
 
 def judged_pictures(

@@ -15,6 +15,10 @@ FITTED_HERE = (
     "thresholds and temperature were fitted on these pictures: the figures flatter the run; "
     "judge it on a held-out split or on other data"
 )
+OF_BUNDLES = (
+    "a bundle does not say which pictures it was fitted on: the figures are honest if it has seen "
+    "none of these"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,17 +76,23 @@ def evaluate(
 ) -> None:
     """Judge runs on labelled pictures: one table, plots, JSON and a page.
 
-    Thresholds and temperature are those of each run's result.json; nothing is fitted.
+    A RUN is a folder of `trainer fit`, or a bundle: fast, accurate, cascade or a folder.
+    Thresholds and temperature are those of each run's result.json or bundle; nothing is fitted.
 
     \b
     trainer evaluate runs/first --data pictures --tier all
     trainer evaluate runs/a runs/b --data pictures --out runs/a-and-b
+    trainer evaluate fast cascade runs/first --data pictures --out judged
     """
+    from scanner.bundle import names_bundle
+
+    # torch takes seconds to import: a wrong option is answered before that.
     if out is None:
         if len(runs) > 1:
             raise UsageError("several runs: name a folder for their evaluation with --out")
+        if names_bundle(runs[0]):
+            raise UsageError(f"{runs[0]}: is a bundle; name a folder for the outcome with --out")
         out = runs[0] / "evaluation"
-    # torch takes seconds to import: a wrong option is answered before that.
     from trainer.data import load_samples
     from trainer.evaluate import choose_device
     from trainer.evaluate import evaluate as run_evaluate
@@ -149,11 +155,16 @@ def _select(
     seed: int,
 ) -> list[tuple[Run, Selection]]:
     """What each run is scored on."""
-    from trainer.selection import limited, select
+    from dataclasses import replace
+
+    from trainer.selection import OF_BUNDLES, limited, select
+    from trainer.shipped import Shipped
 
     selected = []
     for run in runs:
         wanted = select(samples, run.seen, split=split, holdout=run.config.holdout, origin=data)
+        if isinstance(run.model, Shipped):
+            wanted = replace(wanted, warnings=(*wanted.warnings, OF_BUNDLES))
         selected.append((run, limited(wanted, limit, seed)))
     return selected
 

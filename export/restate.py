@@ -1,0 +1,108 @@
+"""A bundle with other figures or other words: its graphs, thresholds and calibration stay."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from export.bundle import read_figures, read_text, refuse_reserved
+from export.card import cascade_card, model_card
+from export.measured import digest
+from scanner.bundle import CARD, EMBEDDED, REQUIRED_GRAPHS, Bundle, bundle_path, read_bundle
+from scanner.bundle_writing import building, write_bundle
+from scanner.errors import UsageError
+from scanner.stages import FOLDERS
+
+_NOTES_END = "\n## Model\n"
+
+
+def restate(
+    model: Path,
+    out: Path,
+    *,
+    measured: Mapping[str, Path],
+    notes: Path | None = None,
+    before: Sequence[Path] = (),
+) -> Bundle:
+    """Write `model`, an embedded name or a bundle's folder, to folder `out`.
+
+    `measured` maps a name to a JSON file of figures, which takes the place of those of that name;
+    `notes` is Markdown for the card, and None keeps what is there. Of a cascade whose stages were
+    restated since, `before` are those as they were: nothing that a score or a verdict depends on
+    may differ. Raises UsageError and BundleError; a failure leaves no trace.
+    """
+    folder, out = bundle_path(model), out.absolute()
+    refuse_reserved(measured)
+    figures = {key: digest(read_figures(path), str(path)) for key, path in measured.items()}
+    text = read_text(folder / CARD if notes is None else notes)
+    if notes is None:
+        text = text.partition("\n")[2].partition(_NOTES_END)[0]
+    with building(out) as work:
+        old = _copied(folder, work, before)
+        content: dict[str, Any] = {
+            "name": old.name,
+            "thresholds": old.thresholds,
+            "operating_point": old.operating_point,
+            "temperature": old.temperature,
+            "unsure": old.unsure,
+            "metrics": {**old.metrics, **figures},
+        }
+        if old.stages:
+            assert old.rescore is not None
+            content["rescore"] = old.rescore
+            card = cascade_card(bundles=old.stages, notes=text, **content)
+            kind: dict[str, Any] = {
+                "spec": None,
+                "stages": json.loads((work / "bundle.json").read_text("utf-8"))["stages"],
+            }
+        else:
+            kind = {"spec": old.spec}
+            card = model_card(spec=old.spec, training=old.training, notes=text, **content)
+        (work / CARD).write_text(card, "utf-8")
+        write_bundle(work, training=dict(old.training), **kind, **content)
+    return read_bundle(out)
+
+
+def _copied(folder: Path, work: Path, before: Sequence[Path]) -> Bundle:
+    """The bundle, verified, in folder `work`; a cascade with its stages as they are now."""
+    raw: Any = {}
+    if folder.is_dir():
+        raw = read_figures(folder / "bundle.json")
+    if not isinstance(raw, dict) or "stages" not in raw:
+        bundle = read_bundle(folder)
+        for name in ("bundle.json", *bundle.files):
+            shutil.copyfile(folder / name, work / name)
+        return bundle
+    former = {bundle.digest: bundle for bundle in map(read_bundle, before)}
+    for stage, place in zip(raw["stages"], FOLDERS, strict=True):
+        name = stage["model"]
+        now = read_bundle(EMBEDDED.get(name, folder / place))
+        if now.digest != stage["digest"]:
+            if stage["digest"] not in former:
+                raise UsageError(
+                    f"{folder}: was made of {name}@{stage['digest']}, which is {now.digest} now; "
+                    "give the former one's folder with --before, or make the cascade again"
+                )
+            if _decides(former[stage["digest"]]) != _decides(now):
+                raise UsageError(
+                    f"{folder}: its stage {name} scores otherwise than it did; make the cascade "
+                    "again with `python -m export cascade`"
+                )
+            stage["digest"] = now.digest
+        if name not in EMBEDDED:
+            shutil.copytree(folder / place, work / place)
+    shutil.copyfile(folder / CARD, work / CARD)
+    (work / "bundle.json").write_text(json.dumps(raw), "utf-8")
+    return read_bundle(work)
+
+
+def _decides(bundle: Bundle) -> tuple[Any, ...]:
+    """All that scores and verdicts depend on."""
+    graphs = [bundle.files[name] for name in REQUIRED_GRAPHS]
+    return (
+        bundle.spec, graphs, dict(bundle.thresholds), bundle.operating_point, bundle.temperature,
+        bundle.unsure,
+    )  # fmt: skip

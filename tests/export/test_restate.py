@@ -1,0 +1,181 @@
+"""`export restate` and `trainer evaluate` of a bundle: what comes after an export."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from tiny_runs import make_data, make_run
+
+from export.bundle import export_run
+from export.cli import command
+from export.restate import restate
+from scanner.bundle import EMBEDDED, Bundle, read_bundle
+from scanner.errors import UsageError
+from trainer.commands.evaluate import evaluate as evaluate_command
+from trainer.data import load_samples
+from trainer.evaluate import Evaluation, evaluate
+from trainer.runs import open_runs
+from trainer.selection import Selection
+from trainer.tiers import CLEAN, HARD
+
+POINT = dict.fromkeys(
+    ["balanced_accuracy", "recall", "specificity", "precision", "f1", "auc", "ece"], 0.5
+)
+RESULT = {
+    "validation": {"half": POINT, "youden": POINT, "best_f1": POINT},
+    "pictures": {"train": 4, "val": 4, "holdout": 0},
+    "seconds": 60.0, "device": "cpu", "torch": torch.__version__,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sources = {("real", "photos"): 7, ("fake", "gan"): 6}
+    return make_data(tmp_path_factory.mktemp("data"), sources)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    return make_run(folder, data, {}, result=RESULT, views=2)
+
+
+@pytest.fixture
+def bundle(run: Path, tmp_path: Path) -> Bundle:
+    notes = tmp_path / "notes.md"
+    notes.write_text("Fitted on *nothing*.\n\n## Limits\n\nAll.\n")
+    return export_run(run, tmp_path / "bundle", name="tiny", notes=notes).bundle
+
+
+def judged(path: Path, data: Path, **options: Any) -> Evaluation:
+    runs = [(run, Selection("all", tuple(load_samples(data)))) for run in open_runs([path])]
+    return evaluate(runs, [CLEAN, HARD], data="pictures", device="cpu", **options)
+
+
+def test_a_bundle_is_judged_as_the_run_that_it_was_exported_from(
+    run: Path, bundle: Bundle, data: Path
+):
+    for of_run, of_bundle in zip(
+        judged(run, data).runs[0].tiers, judged(bundle.path, data).runs[0].tiers, strict=True
+    ):
+        np.testing.assert_allclose(of_bundle.p_fake, of_run.p_fake, atol=1e-5)
+        assert of_bundle.p_fake.std() > 1e-3
+        assert [e.sample for e in of_bundle.errors] == [e.sample for e in of_run.errors] != []
+        for ours, theirs in zip(of_bundle.errors, of_run.errors, strict=True):
+            assert np.abs(ours.original.astype(int) - theirs.original).max() <= 1
+            assert np.abs(ours.reconstruction.astype(int) - theirs.reconstruction).max() <= 1
+        at = {name: row["threshold"] for name, row in of_bundle.figures.items()}
+        assert at == {"half": 0.5, "best_f1": 0.31, "youden": 0.46}
+
+
+def test_errors_of_a_bundle_without_a_decoder_show_the_picture_alone(
+    run: Path, tmp_path: Path, data: Path
+):
+    export_run(run, tmp_path / "bare", name="bare", decoder=False)
+    errors = judged(tmp_path / "bare", data).runs[0].tiers[0].errors
+    assert errors
+    assert {e.reconstruction for e in errors} == {None}
+    assert {e.original.shape for e in errors} == {(32, 32, 3)}
+
+
+def test_a_bundles_log_odds_stay_finite_at_certainty(run: Path, tmp_path: Path, data: Path):
+    export_run(run, tmp_path / "sure", name="sure")
+    raw = json.loads((tmp_path / "sure" / "bundle.json").read_text())
+    (tmp_path / "sure" / "bundle.json").write_text(json.dumps({**raw, "temperature": 1e-6}))
+    tier = judged(tmp_path / "sure", data).runs[0].tiers[0]
+    assert set(tier.p_fake.round(9)) <= {0.0, 1.0}
+    assert np.isfinite(tier.logits).all()
+
+
+def test_evaluate_takes_a_bundle_by_folder_and_asks_where_to_write(
+    bundle: Bundle, data: Path, tmp_path: Path
+):
+    args = [str(bundle.path), "--data", str(data), "--bootstrap", "0", "--device", "cpu"]
+    refused = CliRunner().invoke(evaluate_command, args)
+    assert isinstance(refused.exception, UsageError)
+    assert "--out" in str(refused.exception)
+
+    done = CliRunner().invoke(evaluate_command, [*args, "--out", str(tmp_path / "judged")])
+    assert done.exit_code == 0, done.output
+    assert "does not say which pictures it was fitted on" in done.output
+    found = json.loads((tmp_path / "judged" / "evaluation.json").read_text())
+    assert found["runs"]["tiny"]["bundle"] == f"tiny@{bundle.digest}"
+    page = (tmp_path / "judged" / "evaluation.html").read_text("utf-8")
+    assert f"bundle tiny@{bundle.digest}, split all" in page
+
+
+def test_embedded_names_are_bundles_to_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert [run.name for run in open_runs([Path("fast"), Path("cascade"), Path("fast")])] == [
+        "fast", "cascade", "fast-2",
+    ]  # fmt: skip
+
+
+def test_nothing_given_nothing_changed(bundle: Bundle, tmp_path: Path):
+    for model in (bundle.path, EMBEDDED["cascade"]):
+        again = restate(model, tmp_path / "again", measured={})
+        former = read_bundle(model)
+        assert again.digest == former.digest
+        for name in ("bundle.json", *former.files):
+            assert (again.path / name).read_bytes() == (former.path / name).read_bytes()
+
+
+def test_figures_and_notes_take_the_place_of_the_former(bundle: Bundle, data: Path, tmp_path: Path):
+    CliRunner().invoke(
+        evaluate_command,
+        [str(bundle.path), "--data", str(data), "--out", str(tmp_path / "judged")],
+    )
+    notes = tmp_path / "other.md"
+    notes.write_text("Other words.\n")
+    done = CliRunner().invoke(
+        command,
+        ["restate", str(bundle.path), "--out", str(tmp_path / "stated"), "--notes", str(notes),
+         "--metrics", f"holdout={tmp_path / 'judged' / 'evaluation.json'}"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    stated = read_bundle(tmp_path / "stated")
+    assert stated.digest in done.output
+    assert stated.digest != bundle.digest
+    assert set(stated.metrics) - set(bundle.metrics) == {"holdout"}
+    card = (stated.path / "MODEL_CARD.md").read_text("utf-8")
+    assert "Other words." in card
+    assert "*nothing*" not in card
+    assert "| real: photos | 7 |" in card
+    unchanged = ("encoder.onnx", "classifier.onnx", "decoder.onnx")
+    assert {stated.files[name] == bundle.files[name] for name in unchanged} == {True}
+    with pytest.raises(UsageError, match="name another"):
+        restate(bundle.path, tmp_path / "no", measured={"parity": notes})
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_cascade_follows_a_restated_stage_and_no_other(
+    bundle: Bundle, tmp_path: Path
+):  # fmt: skip
+    cascade, former = tmp_path / "cascade", tmp_path / "former"
+    shutil.copytree(EMBEDDED["cascade"], cascade)
+    raw = json.loads((cascade / "bundle.json").read_text())
+    shutil.copytree(EMBEDDED["fast"], cascade / "first")
+    shutil.copytree(EMBEDDED["fast"], former)
+    raw["stages"][0]["model"] = "first"
+    (cascade / "bundle.json").write_text(json.dumps(raw))
+    notes = tmp_path / "notes-of-a-stage.md"
+    notes.write_text("Said anew.\n")
+    restate(cascade / "first", cascade / "first", measured={}, notes=notes)
+
+    with pytest.raises(UsageError, match="--before"):
+        restate(cascade, tmp_path / "out", measured={})
+    restated = restate(cascade, tmp_path / "out", measured={}, before=[former])
+    assert restated.stages[0].digest == read_bundle(cascade / "first").digest
+    assert restated.thresholds == read_bundle(EMBEDDED["cascade"]).thresholds
+
+    stage = json.loads((cascade / "first" / "bundle.json").read_text())
+    (cascade / "first" / "bundle.json").write_text(json.dumps({**stage, "temperature": 2.0}))
+    with pytest.raises(UsageError, match="scores otherwise"):
+        restate(cascade, tmp_path / "out", measured={}, before=[former])
