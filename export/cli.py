@@ -14,6 +14,7 @@ import click
 from scanner import __version__
 from scanner.bundle import HALF_ENCODER
 from scanner.errors import UsageError
+from scanner.options.paths import ModelType
 from trainer.edge import run
 
 path_type = click.Path(path_type=Path, readable=False)
@@ -114,8 +115,8 @@ def onnx(
 
 
 @command.command()
-@click.argument("first", type=path_type)
-@click.argument("second", type=path_type)
+@click.argument("first", type=ModelType())
+@click.argument("second", type=ModelType())
 @click.option("--out", type=path_type, required=True, help="Folder of the bundle.")
 @click.option(
     "--left-out-first", type=path_type, required=True, help="`trainer benchmark`'s JSON of FIRST."
@@ -172,7 +173,7 @@ def cascade(
 
 
 @command.command()
-@click.argument("model", type=path_type)
+@click.argument("model", type=ModelType())
 @click.option("--out", type=path_type, required=True, help="Folder of the bundle.")
 @metrics_option
 @notes_option

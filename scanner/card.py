@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from scanner.embedded import EMBEDDED, MODEL_HELP
+from scanner.options.paths import ModelType
 from scanner.text import printable
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--model",
-    type=click.Path(path_type=Path, readable=False),
+    type=ModelType(),
     metavar="NAME|FOLDER",
     help=MODEL_HELP,
 )

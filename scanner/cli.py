@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 # What is heavy (numpy, Pillow, onnxruntime, rich) is imported where it is used, so that --help
 # and a mistyped option answer at once.
@@ -22,6 +22,7 @@ from scanner.embedded import MODEL_HELP
 from scanner.errors import ImgscanError, UsageError
 from scanner.options.journal import JournalOptions, journal_options
 from scanner.options.limits import limit_options
+from scanner.options.paths import ModelType, PathType
 from scanner.options.triage import TriageOptions, triage_options
 from scanner.options.walk import WalkOptions, walk_options
 from scanner.text import printable
@@ -48,29 +49,11 @@ Exit status:
   130  interrupted; the rows so far are in the report"""
 
 
-class _PathType(click.Path):
-    """A path that is not empty: Python takes "" for the working directory.
-
-    Whether it can be read is asked where it is, so that the answer is a row and no wrong usage.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, readable=False)
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | bytes | os.PathLike[str]:
-        if not os.fspath(value):
-            what = param.opts[0] if isinstance(param, click.Option) else "PATH"
-            raise UsageError(f"{what} is empty; the working directory is .")
-        return super().convert(value, param, ctx)
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
-@click.argument("paths", nargs=-1, metavar="PATH...", type=_PathType())
+@click.argument("paths", nargs=-1, metavar="PATH...", type=PathType())
 @click.option(
     "--report",
-    type=_PathType(),
+    type=PathType(),
     metavar="FILE.csv|FILE.jsonl",
     help="Write a row for every file; the extension names the format.",
 )
@@ -82,7 +65,7 @@ class _PathType(click.Path):
 )
 @click.option(
     "--model",
-    type=_PathType(),
+    type=ModelType(),
     metavar="NAME|FOLDER",
     help=MODEL_HELP,
 )

@@ -15,6 +15,7 @@ import click
 
 from scanner import __version__
 from scanner.embedded import MODEL_HELP
+from scanner.options.paths import ModelType
 from scanner.text import printable
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _INDENT = 14
 )
 @click.option(
     "--model",
-    type=click.Path(path_type=Path, readable=False),
+    type=ModelType(),
     metavar="NAME|FOLDER",
     help=MODEL_HELP,
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scanner.bundle import Bundle, bundle_path, names_bundle, read_bundle
+from scanner.bundle import EMBEDDED, Bundle, bundle_path, names_bundle, read_bundle
 from scanner.errors import UsageError
 from trainer.checkpoint import load_run
 from trainer.config import FitConfig, config_from_dict, load_config
@@ -57,6 +57,11 @@ def open_runs(paths: Sequence[Path]) -> list[Run]:
         taken = {run.name for run in runs}
         numbered = (f"{base}-{i}" for i in range(2, len(paths) + 2))
         name = base if base not in taken else next(n for n in numbered if n not in taken)
+        if bundle is None and not path.is_dir():
+            raise UsageError(
+                f"{path}: neither a run of trainer fit, nor a bundle, nor one of "
+                f"{', '.join(EMBEDDED)}"
+            )
         runs.append(_open_run(path, name) if bundle is None else _opened_bundle(bundle, name))
     return runs
 

@@ -10,23 +10,24 @@ import click
 
 from scanner.embedded import MODEL_HELP
 from scanner.errors import ImgscanError, UsageError
+from scanner.options.paths import ModelType, PathType
 from scanner.text import printable
 
 _FAILED = 2  # as for a scan: a file could not be read
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("file", type=click.Path(path_type=Path, readable=False))
+@click.argument("file", type=PathType())
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, readable=False),
+    type=PathType(),
     required=True,
     metavar="SHEET.png",
     help="To write.",
 )
 @click.option(
     "--model",
-    type=click.Path(path_type=Path, readable=False),
+    type=ModelType(),
     metavar="NAME|FOLDER",
     help=MODEL_HELP,
 )

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,18 @@ def test_a_file_that_is_taken_for_an_option_is_named_with_the_remedy(
     Path("-dash.webp").touch()
     assert run(["-dash.webp"]) == 3
     assert "./-dash.webp, or --" in capsys.readouterr().err
+
+
+def test_a_folder_called_as_an_embedded_model_is_given_with_a_dot(
+    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_bundle.path, "fast")
+    save_grey(tmp_path / "a.png", 255)
+    for model, named in (("./fast", "tiny@"), ("fast", "fast@")):
+        run(["a.png", "--model", model, "--no-journal", "--device", "cpu"])
+        assert f": youden, {named}" in capsys.readouterr().out
 
 
 def test_a_bad_model_is_one_line_and_status_three(tmp_path: Path) -> None:

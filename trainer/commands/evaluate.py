@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scanner.errors import UsageError
+from scanner.options.paths import ModelType
 from scanner.text import printable
 from trainer.options import Cache, Machine, cache_options, machine_options, path_type
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=path_type, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=ModelType(), metavar="RUN...")
 @click.option("--data", type=path_type, required=True, help="Class folders, or a CSV manifest.")
 @click.option(
     "--split",
