@@ -21,7 +21,7 @@ from scanner.verdict import judge, operating_point
 ROOT = Path(__file__).parents[1]
 # The digest is over graphs, thresholds, calibration and figures alike.
 SHIPPED = {
-    "fast": "d888f1228980", "accurate": "52856015f569", "cascade": "99d1321876cd",
+    "fast": "2ea33ea0941e", "accurate": "f91b48b209ec", "cascade": "9c3288c2cbc4",
 }  # fmt: skip
 F, R, U = "fake", "real", "unsure"
 # fast, accurate, cascade
