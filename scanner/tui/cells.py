@@ -17,7 +17,8 @@ class Column:
 
     `most` (0: none) is the most that a column which grows takes; others get the rest.
     `keep_end`: of a text that is too long the end is shown; `keep_extension`: a file's name is cut
-    in its middle. `key` is what a click asks to sort by.
+    in its middle. `drop` (0: never): where there is no room for all, the columns with the least go
+    first. `key` is what a click asks to sort by.
     """
 
     title: str
@@ -27,6 +28,7 @@ class Column:
     most: int = 0
     keep_end: bool = False
     keep_extension: bool = False
+    drop: int = 0
     key: str = ""
 
 
@@ -39,10 +41,21 @@ class Cell:
 
 
 def widths(columns: Sequence[Column], width: int) -> list[int]:
-    """Cells for each of the columns of a table that is so wide, without the blanks after them.
+    """Cells for each of the columns of a table that is so wide, without the blanks after them; 0
+    for one that is left out.
 
     Those that grow share what the others leave, by `grow`.
     """
+    kept = list(columns)
+    for column in sorted((each for each in columns if each.drop), key=lambda each: each.drop):
+        if sum(each.width + 1 for each in kept) <= width:
+            break
+        kept.remove(column)
+    room = dict(zip(kept, _shared(kept, width), strict=True))
+    return [room.get(column, 0) for column in columns]
+
+
+def _shared(columns: Sequence[Column], width: int) -> list[int]:
     growing = [column for column in columns if column.grow]
     left = width - len(columns) - sum(column.width for column in columns if not column.grow)
     left = max(0, left)

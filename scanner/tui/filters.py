@@ -3,7 +3,7 @@
 red tree               the path has both words in it
 "red tree"             the path has this text in it
 verdict:fake           fake, real, unsure or failed; also is:fake
-conf:>90%              confidence in the verdict given, as listed; also conf:..60%
+conf:>90%              confidence in the verdict given, as listed; also conf:>90, conf:..60%
 p:0.4..0.6             P(fake) in a range; also p:>0.9, p:<20%, p:90%..
 folder:2024            the folder's path has this in it; folder:/data stands for all below it
 review:none            none, any, fake, real, unsure, skip, or wrong: unlike the verdict
@@ -83,7 +83,9 @@ def parse(text: str) -> Filter:
             continue
         name = _SAME.get(key.lower(), key.lower())
         if name not in VALUES:
-            # A Windows drive, a time of day: colons are in paths too.
+            if word and len(key) > 1 and not word.startswith(("/", "\\")):
+                raise UsageError(f"no field {key}: here, but {' '.join(VALUES)}")
+            # A Windows drive, an address: colons are in paths too.
             texts.append(f"{key}:{value}")
         elif value and name == "tag":
             tags.append(value)
@@ -147,15 +149,16 @@ def _range(name: str, given: dict[str, str]) -> tuple[float | None, float | None
     text = given[name]
     match = _RANGE.match(text)
     if match is None or text == "..":
-        raise UsageError(f"{name}: write {name}:0.4..0.6, {name}:90%.., {name}:>0.9 or {name}:<20%")
-    low, high = match["low"] or match["above"], match["high"] or match["below"]
-    return _probability(name, low), _probability(name, high)
-
-
-def _probability(name: str, number: str | None) -> float | None:
-    if number is None:
-        return None
-    value = float(number.rstrip("% ")) / (100 if number.endswith("%") else 1)
-    if value > 1.0:
-        raise UsageError(f"{name}: a probability lies in 0..1, or in 0%..100%")
-    return value
+        raise UsageError(f"write {name}:>90%, {name}:<20% or {name}:40%..60%")
+    texts = match["low"] or match["above"], match["high"] or match["below"]
+    marked = [text is not None and text.endswith("%") for text in texts]
+    values = [None if text is None else float(text.rstrip("% ")) for text in texts]
+    # Above 1 nobody means a share of one.
+    per_cent = any(v is not None and v > 1 and not m for v, m in zip(values, marked, strict=True))
+    shares = [
+        None if v is None else v / (100 if m or per_cent else 1)
+        for v, m in zip(values, marked, strict=True)
+    ]
+    if any(share is not None and share > 1 for share in shares):
+        raise UsageError(f"{name}: from 0% to 100%")
+    return shares[0], shares[1]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from scanner.domain import out_of_domain
 from scanner.errors import ImgscanError, UsageError
 from scanner.journal.reviews import Decision
 from scanner.report import open_report
@@ -181,7 +182,8 @@ class PlainTriage:
         facts = item.facts
         self.say(f"Path: {item.ref.name}")
         self.say(f"Says: {_verdict(item)}")
-        score = "" if item.p_fake is None else f"P(fake) {percent(item.p_fake)}; "
+        judged = item.p_fake is not None and not out_of_domain(item.facts)
+        score = f"P(fake) {percent(item.p_fake or 0)}; " if judged else ""
         low, high = bounds(self.triage.subject.point)
         unsure = f", unsure from {percent(low)}" if low < high else ""
         self.say(f"{score}fake from {percent(high)}{unsure} ({item.operating_point})")
@@ -211,7 +213,7 @@ class PlainTriage:
         if done.unread:
             self.say("This file was never read, so there is nothing to decide on.")
             return
-        self.say(f"{name_of(item)}: {decision}.")
+        self.say(f"{name_of(item)}: decided {decision}.")
         found = None if after is None else self.triage.listing.place(after)
         self._go(place + 1 if found is None else found)
 
@@ -277,7 +279,7 @@ class PlainTriage:
 
 def _line(item: Item) -> str:
     """A file in one sentence, the most telling first."""
-    decided = item.review or "undecided"
+    decided = f"decided {item.review}" if item.review else "undecided"
     size = size_text(item.facts.bytes)
     where = item.ref.path.parent
     extra = f" Note: {item.note}." if item.note else ""
@@ -288,4 +290,6 @@ def _line(item: Item) -> str:
 def _verdict(item: Item) -> str:
     if item.p_fake is None:
         return f"failed, {item.reason}: {item.detail}"
+    if why := out_of_domain(item.facts):
+        return f"{item.verdict}, no score to go by: {', '.join(why)}"
     return f"{item.verdict}, confidence {percent(item.confidence or 0)}"

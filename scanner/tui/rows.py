@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scanner.domain import out_of_domain
 from scanner.text import percent, printable
 from scanner.tui.cells import Cell, Column
 from scanner.tui.items import Item
@@ -15,9 +16,9 @@ FILE_COLUMNS = (
     Column(" ", 2),
     Column("Confidence", BAR + 8, key="p"),
     Column("Verdict", 8, key="verdict"),
-    Column("Name", 12, grow=3, keep_extension=True, key="name"),
-    Column("Folder", 8, grow=1, most=36, keep_end=True, key="folder"),
-    Column("Size", 8, align="right", key="size"),
+    Column("Name", 20, grow=3, keep_extension=True, key="name"),
+    Column("Folder", 8, grow=1, most=36, keep_end=True, drop=2, key="folder"),
+    Column("Size", 8, align="right", drop=1, key="size"),
     Column("Review", 8, key="review"),
 )
 GROUP_COLUMNS = (
@@ -98,4 +99,6 @@ def _score(item: Item) -> Cell:
     if item.confidence is None:
         return Cell(item.reason or "", "failed")
     kind = _KINDS.get(item.verdict or "", "")
+    if out_of_domain(item.facts):  # the score is no more than a place to sort it to
+        return Cell(f"{'--':>{BAR + 8}}", kind)
     return Cell(f"{bar(item.confidence)} {percent(item.confidence):>7}", kind)

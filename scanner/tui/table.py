@@ -173,6 +173,8 @@ class VirtualTable(ScrollView, can_focus=True):
         if event.y == 0:
             x = 0
             for column, width in zip(self._columns, self._widths(), strict=True):
+                if not width:
+                    continue
                 if x <= event.x < x + width + 1 and column.key:
                     self.post_message(self.TitleClicked(self, column.key))
                     return
@@ -229,6 +231,8 @@ class VirtualTable(ScrollView, can_focus=True):
         segments: list[Segment] = []
         used = 0
         for column, cell, room in zip(self._columns, cells, self._widths(), strict=True):
+            if not room:
+                continue
             own = style if plain or not cell.kind else style + self._kind(cell.kind)
             segments += (Segment(fit(cell.text, room, column), own), Segment(" ", style))
             used += room + 1

@@ -92,6 +92,14 @@ def test_the_bar_marks_every_operating_point_and_names_the_one_in_use():
     assert band == "70.00% to 90.00%: too often wrong for a verdict, as here"
 
 
+def test_of_what_no_model_can_judge_the_reason_stands_in_place_of_the_score() -> None:
+    odd = item(facts=FileFacts(notes=("truncated", "elongated")), p_fake=0.49, verdict="unsure")
+    lines = text_of(score_text(odd, {"youden": 0.6}, 64, (0.3, 0.9)), 70).split("\n")
+    assert [line.rstrip() for line in lines if line.strip()] == [
+        "unsure  no score to go by", "so long that the model sees less than a quarter of it",
+    ]  # fmt: skip
+
+
 def test_no_less_than_certain_is_shown_as_certain() -> None:
     text = text_of(score_text(item(p_fake=0.999996), {}, 64), 70)
     assert text.startswith("fake  confidence 99.99%  P(fake) 99.99%")

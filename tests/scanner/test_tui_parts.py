@@ -33,14 +33,15 @@ from scanner.tui import desktop, escape, transfer
 from scanner.tui.cells import Column, fit, widths
 from scanner.tui.crash import CrashLog
 from scanner.tui.filters import Filter, complete, parse
+from scanner.tui.items import Item
 from scanner.tui.plain import run_plain
 from scanner.tui.reading import Subject
-from scanner.tui.rows import FILE_COLUMNS, bar, size_text
+from scanner.tui.rows import FILE_COLUMNS, bar, file_cells, size_text
 from scanner.tui.selection import Selection
 from scanner.tui.start import start
 from scanner.tui.transfer import TransferLog
 from scanner.tui.triage import Triage
-from scanner.types import ImageRef
+from scanner.types import FileFacts, ImageRef
 from scanner.verdict import OperatingPoint
 
 # Filter
@@ -63,7 +64,12 @@ from scanner.verdict import OperatingPoint
         ("p:<=0.2", Filter(p_max=0.2)),
         ('folder:"/a b/c" r:none', Filter(folder="/a b/c", review="none")),
         ("reason:trunc", Filter(reason="truncated")),
+        ("conf:>90", Filter(conf_min=0.9)),
+        ("p:40..60", Filter(p_min=0.4, p_max=0.6)),
+        ("conf:>1", Filter(conf_min=1.0)),
         ("C:\\x 12:30", Filter(texts=("C:\\x", "12:30"))),
+        ("http://a C:/b", Filter(texts=("http://a", "C:/b"))),
+        ('"note:this"', Filter(texts=("note:this",))),
         ("folder:", Filter()),
     ],
 )
@@ -71,10 +77,14 @@ def test_what_is_typed_becomes_a_filter(typed, wanted) -> None:
     assert parse(typed) == wanted
 
 
-@pytest.mark.parametrize("typed", ["verdict:maybe", "p:abc", "conf:..", "p:120%..", "review:x"])
+@pytest.mark.parametrize(
+    "typed",
+    ["verdict:maybe", "p:abc", "conf:..", "p:120%..", "conf:>101", "review:x", "colour:red"],
+)
 def test_a_filter_that_is_wrong_says_what_can_be_typed(typed) -> None:
-    with pytest.raises(UsageError, match=typed.split(":")[0]):
+    with pytest.raises(UsageError, match=typed.split(":")[0]) as raised:
         parse(typed)
+    assert len(str(raised.value)) <= 76
 
 
 def test_completion_knows_keys_values_and_folders() -> None:
@@ -366,8 +376,8 @@ def test_the_plain_list_is_worked_through_by_letters(tmp_path) -> None:
     assert lines[1] == (
         "1 of 10: fake, confidence 99.00%. undecided. eel.png, 391 KiB, in /pictures/b."
     )
-    assert "> eel.png: fake." in lines
-    assert "> ant.png: real." in lines
+    assert "> eel.png: decided fake." in lines
+    assert "> ant.png: decided real." in lines
     assert "> Undone: 1 decision." in lines
     assert any("Note: six fingers. Tags: hands." in line for line in lines)
     assert "> 4 of 10 files." in lines
@@ -517,6 +527,12 @@ def test_esc_is_known_for_itself_soon_after_it_was_pressed(monkeypatch) -> None:
 # Small things
 
 
+def test_of_what_no_model_can_judge_the_list_shows_no_number() -> None:
+    for facts, shown in ((FileFacts(notes=("near_uniform",)), "--"), (FileFacts(), "55.00%")):
+        item = Item(0, ImageRef(Path("a")), facts, 0.55, "unsure", None, "", 0.5, "youden", "m@0")
+        assert file_cells(item, False)[1].text.split()[-1] == shown
+
+
 def test_what_is_too_long_is_cut_to_the_cell(tmp_path) -> None:
     assert fit("abcdef", 4, Column("", 4)) == "abc…"
     assert fit("abcdef", 4, Column("", 4, keep_end=True)) == "…def"
@@ -535,13 +551,16 @@ def test_a_name_is_cut_in_its_middle_and_keeps_its_extension() -> None:
     assert fit("short.png", 12, name) == "short.png   "
 
 
-@pytest.mark.parametrize("width", [60, 76, 80, 120, 160, 250])
+@pytest.mark.parametrize("width", [60, 70, 76, 80, 120, 160, 250])
 def test_the_name_gets_what_the_other_columns_leave(width) -> None:
     rooms = dict(zip([c.title for c in FILE_COLUMNS], widths(FILE_COLUMNS, width), strict=True))
-    assert sum(rooms.values()) + len(rooms) == max(width, 54)
+    shown = [room for room in rooms.values() if room]
+    assert sum(shown) + len(shown) == width
+    assert rooms["Name"] >= 20
     assert rooms["Folder"] <= 36
+    gone = {title for title, room in rooms.items() if not room}
+    assert gone == ({"Folder", "Size"} if width == 60 else {"Size"} if width == 70 else set())
     if width >= 76:
-        assert rooms["Name"] >= 20
         assert rooms["Name"] >= 2 * rooms["Folder"]
     if width >= 250:
         assert rooms["Name"] > 150

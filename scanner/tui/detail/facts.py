@@ -10,6 +10,7 @@ import numpy.typing as npt
 from rich.table import Column, Table
 from rich.text import Text
 
+from scanner.domain import out_of_domain
 from scanner.text import printable
 from scanner.tui.items import Item
 from scanner.types import FileFacts, Note, Reason
@@ -28,7 +29,7 @@ REMEDY: dict[Reason, str] = {
     "timeout": "scan it again when the machine or the disk is less busy",
     "crashed": "treat it with care: it ended the program that decoded it",
 }
-_NOTES: dict[Note, str] = {
+NOTES: dict[Note, str] = {
     "truncated": "the file ends early; judged by the part that is there",
     "extension_mismatch": "the name says another format than the content",
     "embedded_preview": "camera raw; judged by the JPEG that the camera put inside",
@@ -64,7 +65,9 @@ def facts_text(
         rows.append(("bytes", f"{facts.bytes:,}"))
     if facts.mtime_ns is not None:
         rows.append(("changed", _moment(facts.mtime_ns)))
-    rows += [("note", _NOTES[note]) for note in facts.notes]
+    # Of a file with a score, those that take its worth away stand in the score's place.
+    above = () if item.p_fake is None else out_of_domain(facts)
+    rows += [("note", NOTES[note]) for note in facts.notes if note not in above]
     if now is not None and _differ(facts, now):
         rows.append(("attention", "the file has changed since it was scanned; scan it again"))
     rows += exif

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from textual.content import Content
 
+from scanner.domain import out_of_domain
 from scanner.text import percent
+from scanner.tui.detail.facts import NOTES
 from scanner.tui.items import Item
 from scanner.verdict import OperatingPoint, verdict_of
 
@@ -30,9 +32,16 @@ def score_text(
     """Lines of `width` cells for an item with a score.
 
     `thresholds` maps operating points to values in 0..1, all of the model that gave the score;
-    the item's own point is there anyway. Inside `unsure` the model's advice is no verdict.
+    the item's own point is there anyway. Inside `unsure` the model's advice is no verdict. Of
+    what no model here can judge there is the reason alone.
     """
     assert item.p_fake is not None
+    if why := out_of_domain(item.facts):
+        verdict = item.verdict or ""
+        reasons = "".join(f"{NOTES[note]}\n" for note in why)
+        return Content.assemble(
+            (verdict, _CALLED.get(verdict, "")), ("  no score to go by\n", "bold"), reasons
+        )
     points = dict(sorted({**thresholds, item.operating_point: item.threshold}.items(), key=_value))
     # Beside it where there is room.
     between = "  " if width >= _ROOM_FOR_BOTH else "\n"
