@@ -16,11 +16,11 @@ from torch import Tensor
 
 from benchmarks.changed import ChangedEncodings
 from benchmarks.head_fits import Head, HeadFit
-from trainer.benchmark import families_of
 from trainer.commands.benchmark import _parse_families
 from trainer.config import FitConfig
 from trainer.data import FAKE, Sample, cap_per_source, draw_key, load_samples, split_samples
 from trainer.encoded import EncodedPictures
+from trainer.kept_apart import families_of
 from trainer.left_out import FamilyScores, cross_fitted
 from trainer.models import AutoencoderClassifier
 from trainer.tiers import TIERS

@@ -18,12 +18,12 @@ from torch.nn import functional as F
 
 from benchmarks.head_fits import HeadFit
 from benchmarks.heads import STATISTICS, columns, weights
-from trainer.benchmark import families_of
 from trainer.commands.benchmark import _parse_families
 from trainer.config import load_config
 from trainer.data import FAKE, Sample, draw_key, load_samples, split_samples
 from trainer.encoded import EncodedPictures
 from trainer.encoders import EfficientNetLite0Encoder, Encoded
+from trainer.kept_apart import families_of
 from trainer.left_out import FamilyScores, cross_fitted
 from trainer.models import AutoencoderClassifier
 

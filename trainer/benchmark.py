@@ -29,6 +29,7 @@ from trainer.encoded import EncodedPictures
 from trainer.encoders import Encoded
 from trainer.families import Outcomes, few_of_each_group, intervals
 from trainer.fit import fit
+from trainer.kept_apart import check_families, families_of
 from trainer.left_out import FamilyScores, cross_fitted
 from trainer.models import AutoencoderClassifier
 from trainer.processes import ALONE
@@ -37,7 +38,6 @@ from trainer.tiers import TIERS
 
 Array = npt.NDArray[np.float64]
 GROUP_LIMIT = 20  # pictures of one group: of a series, or of one prompt
-_LEAST_FAMILIES = 2  # of a class: one is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,46 +68,6 @@ class LeftOut:
         return Outcomes(fake, right.astype(np.float64), self.groups)
 
 
-def families_of(samples: Sequence[Sample], merged: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Source -> family: its own name, or that under which `merged` lists it.
-
-    Sources of one generator, or of one collection, must be left out together.
-    """
-    label_of: dict[str, set[int]] = {}
-    for sample in samples:
-        label_of.setdefault(sample.source, set()).add(sample.label)
-    family = {source: source for source in label_of}
-    for name, sources in merged.items():
-        for source in sources:
-            if source not in label_of:
-                raise UsageError(f"--family {name}: the data has no source {source!r}")
-            family[source] = name
-    for name in set(family.values()):
-        labels = {label for s, f in family.items() if f == name for label in label_of[s]}
-        if len(labels) > 1:
-            raise UsageError(f"family {name!r} holds both real and fake pictures; rename a source")
-    return family
-
-
-def _check_families(samples: Sequence[Sample], family: Mapping[str, str], holdout: str) -> None:
-    """Before any picture is encoded: something must be left to learn from, and to score."""
-    unscored = set(family.values()) - {family[s.source] for s in samples if s.split != holdout}
-    if unscored:
-        raise UsageError(
-            f"all pictures of {', '.join(sorted(unscored))} are in the split {holdout!r}, of which "
-            "none is scored as left out; put them into a --family with others"
-        )
-    for label, name in enumerate(LABELS):
-        families = {family[s.source] for s in samples if s.label == label}
-        if len(families) < _LEAST_FAMILIES:
-            raise UsageError(
-                f"all {name} pictures are of one source, {min(families)!r}, and without it there "
-                "are none to learn from; pictures of one source belong in a folder of their own "
-                f"below {name}/ (or a manifest's column source), and benchmark needs two of each "
-                "class"
-            )
-
-
 def benchmark(
     config: FitConfig,
     samples: Sequence[Sample],
@@ -133,11 +93,8 @@ def benchmark(
     config = replace(config, decoder="none", reconstruction="none")
     target = ALONE.device(device)
     family = families_of(samples, merged)
+    check_families(samples, family, config.holdout)
     full = _splits(samples, config)
-    if {s.label for s in full.holdout} != {REAL, FAKE}:
-        lacks = "lacks a class" if full.holdout else "has no pictures"
-        raise UsageError(f"the split {config.holdout!r} {lacks}; name another with --holdout")
-    _check_families(samples, family, config.holdout)
     everything = sorted(samples, key=lambda sample: sample.key)
     encoded = EncodedPictures(
         cache, AutoencoderClassifier(config), everything, config, target, on_encode

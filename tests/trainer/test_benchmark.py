@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,39 @@ def test_a_class_of_one_source_is_refused_before_anything_is_encoded(tmp_path: P
             FROZEN, load_samples(data), tmp_path / "out.json", merged={}, cache=tmp_path / "cache"
         )
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("sources", "splits", "options", "said"),
+    [
+        ({"one": 1, "a": 0, "b": 0}, [""], [], ["all real pictures are of one source", "'one'"]),
+        ({"a": 1, "b": 1, "c": 0, "d": 0}, [""], [],
+         ["'test'", "has no splits", "test/real/SOURCE", "column split"]),
+        ({"a": 1, "b": 1, "c": 0, "d": 0}, ["train", "val"], [],
+         ["'test'", "the data has train, val: name one with --holdout"]),
+        ({"a": 1, "b": 1, "c": 0, "d": 0}, ["train", "val"], ["--model", "fast"],
+         ["no source", "on the data that it was made with", "trainer evaluate fast"]),
+    ],
+)  # fmt: skip
+def test_what_the_list_of_files_tells_is_told_before_anything_slow(
+    tmp_path: Path, sources: dict[str, int], splits: list[str], options: list[str], said: list[str]
+):
+    labelled = {(("fake", "real")[real], name): 4 for name, real in sources.items()}
+    data = make_data(tmp_path / "data", labelled, split_of=splits)
+    code = "import sys; from trainer.commands.benchmark import benchmark as b\n"
+    code += "try: b.main(sys.argv[1:], standalone_mode=False)\n"
+    code += "except Exception as e: print(type(e).__name__, e)\n"
+    code += "print('slow' if {'torch', 'sklearn'} & set(sys.modules) else 'quick')"
+    names = ["--data", str(data), "--cache", str(tmp_path / "c"), "--out", str(tmp_path / "o.json")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names, *options],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    line, speed = done.stdout.splitlines()
+    assert line.startswith(f"UsageError {data}: ")
+    assert not [text for text in said if text not in line]
+    assert speed == "quick"
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_held_out_split_of_one_class_is_refused(data: Path, tmp_path: Path):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from scanner.errors import UsageError
+from scanner.options.paths import ModelType
 from scanner.stages import FOLDERS
 from trainer import edge
 from trainer.options import Machine, machine_options, path_type
@@ -20,12 +21,20 @@ if TYPE_CHECKING:
     from trainer.config import FitConfig
 
 
+class Plan(NamedTuple):
+    """A recipe, the sources that are left out together, and the most pictures of a family."""
+
+    config: FitConfig
+    merged: Mapping[str, list[str]]
+    limit: int
+
+
 @click.command()
 @click.option("--data", type=path_type, required=True, help="Class folders, or a CSV manifest.")
 @click.option("--preset", help="A preset's name, or a .toml file; default if no --model is given.")
 @click.option(
     "--model",
-    type=path_type,
+    type=ModelType(),
     help="Run again what an embedded model (fast, accurate, cascade) or a bundle states of itself.",
 )
 @click.option("--out", type=path_type, required=True, help="JSON file to write.")
@@ -64,8 +73,9 @@ def benchmark(
         --cache encoded --out benchmark.json --family sd=sd15,mixed-diffusion
     trainer benchmark --data pictures --model accurate --cache encoded --out again.json
 
-    With --model everything else is as the bundle states it, and its figures are printed beside
-    those measured; of a cascade, those of both stages too, whose scores lie beside --out as
+    With --model everything else is as the bundle states it, the data too, and its figures are
+    printed beside those measured (`trainer evaluate` judges it on pictures of your own); of a
+    cascade, those of both stages too, whose scores lie beside --out as
     NAME.first.json and NAME.second.json.
     """
     from trainer.cli import parse_settings
@@ -81,21 +91,36 @@ def benchmark(
             if value not in (None, ()):
                 raise UsageError(f"{option}: with --model the bundle says it; give one of the two")
         from scanner.bundle import bundle_path, read_bundle
+        from trainer.stated import stated_by
 
         bundle = read_bundle(bundle_path(model))
+        recipes = [stated_by(stage) for stage in bundle.models]
+        if workers is not None:
+            recipes = [replace(r, config=replace(r.config, workers=workers)) for r in recipes]
+        plans = [Plan(each.config, each.merged, each.limit) for each in recipes]
     else:
         overrides = {"holdout": holdout or "test", "seed": seed or 0, **parse_settings(settings)}
         if workers is not None:
             overrides["workers"] = workers
         config = load_config(preset or "default", overrides)
+        plans = [Plan(config, _parse_families(families), limit or 200)]
+    # What the list of files tells comes before all that takes time.
+    from trainer.kept_apart import check_families, families_of
+    from trainer.samples import load_samples
+
+    samples = load_samples(data)
+    try:
+        for plan in plans:
+            check_families(samples, families_of(samples, plan.merged), plan.config.holdout)
+    except UsageError as error:
+        raise UsageError(f"{data}: {error}{_of_own_pictures(model)}") from None
     machine.limit_threads()
 
-    def measure(config: FitConfig, merged: Mapping[str, list[str]], limit: int, to: Path) -> Any:
+    def measure(plan: Plan, to: Path) -> Any:
         from trainer.benchmark import benchmark as run
-        from trainer.data import load_samples
 
         result = run(
-            config, load_samples(data), to, merged=merged, cache=cache, limit=limit,
+            plan.config, samples, to, merged=plan.merged, cache=cache, limit=plan.limit,
             device=machine.chosen,
             on_fold=lambda family, rows: edge.say(fold_line(family, rows)),
             on_encode=lambda variant, done, total: edge.say(
@@ -106,19 +131,17 @@ def benchmark(
         return result
 
     if bundle is None:
-        measure(config, _parse_families(families), limit or 200, out)
+        measure(plans[0], out)
     else:
-        from trainer.stated import compared, compared_points, stated_by
+        from trainer.stated import compared, compared_points
 
         files = []
         for which, stage in enumerate(bundle.models):
-            stated = stated_by(stage)
-            config = stated.config if workers is None else replace(stated.config, workers=workers)
             files.append(out.with_suffix(f".{FOLDERS[which]}.json") if bundle.stages else out)
             if bundle.stages:
                 click.echo(f"\n{stage.name}@{stage.digest}, a stage of {bundle.name}\n")
-            result = measure(config, stated.merged, stated.limit, files[-1])
-            click.echo(f"\n{compared(stated.summary, result['summary'])}\n")
+            result = measure(plans[which], files[-1])
+            click.echo(f"\n{compared(recipes[which].summary, result['summary'])}\n")
             if "left_out_points" in stage.metrics:
                 points = result["calibrated_on_left_out"]
                 click.echo(f"{compared_points(stage.metrics['left_out_points'], points)}\n")
@@ -136,6 +159,16 @@ def benchmark(
             })  # fmt: skip
             click.echo(f"{compared_points(bundle.metrics['left_out_points'], points)}\n")
     click.echo(f"figures in {out}")
+
+
+def _of_own_pictures(model: Path | None) -> str:
+    if model is None:
+        return ""
+    return (
+        f"; --model {model} measures again what the bundle states, on the data that it was made "
+        f"with: judge it on pictures of your own with `trainer evaluate {model}`, or a recipe "
+        "fitted to them with --preset"
+    )
 
 
 def fold_line(family: str, rows: Sequence[LeftOut]) -> str:
