@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from export.bundle import read_figures, read_text, refuse_reserved
 from export.card import cascade_card, model_card
@@ -15,6 +15,7 @@ from scanner.bundle import CARD, EMBEDDED, REQUIRED_GRAPHS, Bundle, bundle_path,
 from scanner.bundle_writing import building, write_bundle
 from scanner.errors import UsageError
 from scanner.stages import FOLDERS
+from scanner.text import one_line
 
 _NOTES_END = "\n## Model\n"
 
@@ -37,11 +38,11 @@ def restate(
     folder, out = bundle_path(model), out.absolute()
     refuse_reserved(measured)
     figures = {key: digest(read_figures(path), str(path)) for key, path in measured.items()}
-    text = read_text(folder / CARD if notes is None else notes)
-    if notes is None:
-        text = text.partition("\n")[2].partition(_NOTES_END)[0]
+    text = "" if notes is None else read_text(notes)
     with building(out) as work:
         old = _copied(folder, work, before)
+        if notes is None:
+            text = read_text(work / CARD).partition("\n")[2].partition(_NOTES_END)[0]
         content: dict[str, Any] = {
             "name": old.name,
             "thresholds": old.thresholds,
@@ -50,17 +51,21 @@ def restate(
             "unsure": old.unsure,
             "metrics": {**old.metrics, **figures},
         }
-        if old.stages:
-            assert old.rescore is not None
-            content["rescore"] = old.rescore
-            card = cascade_card(bundles=old.stages, notes=text, **content)
-            kind: dict[str, Any] = {
-                "spec": None,
-                "stages": json.loads((work / "bundle.json").read_text("utf-8"))["stages"],
-            }
-        else:
-            kind = {"spec": old.spec}
-            card = model_card(spec=old.spec, training=old.training, notes=text, **content)
+        try:
+            if old.stages:
+                assert old.rescore is not None
+                content["rescore"] = old.rescore
+                card = cascade_card(bundles=old.stages, notes=text, **content)
+                kind: dict[str, Any] = {
+                    "spec": None,
+                    "stages": json.loads((work / "bundle.json").read_text("utf-8"))["stages"],
+                }
+            else:
+                kind = {"spec": old.spec}
+                card = model_card(spec=old.spec, training=old.training, notes=text, **content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            lacks = f"lacks figures that a card is made of ({one_line(error)})"
+            raise UsageError(f"{folder}: {lacks}; export it anew") from None
         (work / CARD).write_text(card, "utf-8")
         write_bundle(work, training=dict(old.training), **kind, **content)
     return read_bundle(out)
@@ -68,16 +73,15 @@ def restate(
 
 def _copied(folder: Path, work: Path, before: Sequence[Path]) -> Bundle:
     """The bundle, verified, in folder `work`; a cascade with its stages as they are now."""
-    raw: Any = {}
-    if folder.is_dir():
-        raw = read_figures(folder / "bundle.json")
-    if not isinstance(raw, dict) or "stages" not in raw:
+    raw = read_figures(folder / "bundle.json") if (folder / "bundle.json").is_file() else None
+    stages = raw.get("stages") if isinstance(raw, dict) else None
+    if not _are_stages(stages):  # nor anything that is none: reading says what is wrong
         bundle = read_bundle(folder)
         for name in ("bundle.json", *bundle.files):
             shutil.copyfile(folder / name, work / name)
         return bundle
     former = {bundle.digest: bundle for bundle in map(read_bundle, before)}
-    for stage, place in zip(raw["stages"], FOLDERS, strict=True):
+    for stage, place in zip(stages, FOLDERS, strict=True):
         name = stage["model"]
         now = read_bundle(EMBEDDED.get(name, folder / place))
         if now.digest != stage["digest"]:
@@ -94,9 +98,18 @@ def _copied(folder: Path, work: Path, before: Sequence[Path]) -> Bundle:
             stage["digest"] = now.digest
         if name not in EMBEDDED:
             shutil.copytree(folder / place, work / place)
-    shutil.copyfile(folder / CARD, work / CARD)
+    (work / CARD).write_text(read_text(folder / CARD), "utf-8")
     (work / "bundle.json").write_text(json.dumps(raw), "utf-8")
     return read_bundle(work)
+
+
+def _are_stages(raw: Any) -> TypeGuard[list[dict[str, str]]]:
+    return (
+        isinstance(raw, list)
+        and len(raw) == len(FOLDERS)
+        and all(isinstance(s, dict) and s.keys() == {"model", "digest"} for s in raw)
+        and all(isinstance(value, str) for s in raw for value in s.values())
+    )
 
 
 def _decides(bundle: Bundle) -> tuple[Any, ...]:

@@ -111,6 +111,8 @@ def evaluate(
             )
             for tier in tiers
         )
+        if isinstance(run.model, Shipped) and run.model.note:
+            said.append(f"{run.name}: {run.model.note}")
         results.append(RunResult(run, selection, judged))
     unsure = uncertainty(results, draws=bootstrap, seed=seed)
     return Evaluation(data, grey, tuple(results), tuple(said), unsure)

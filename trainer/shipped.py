@@ -36,11 +36,16 @@ class Shipped:
         return self.bundle.spec
 
     def to(self, device: torch.device) -> Shipped:
-        """Itself, loaded; on CUDA only if that device was asked for and works. Raises
-        ImgscanError."""
+        """Itself, loaded; on CUDA if that is the device and ONNX Runtime can use it, else `note`
+        says why not. Raises ImgscanError."""
         if self._model is None:
-            self._model = open_model(self.bundle, "cuda" if device.type == "cuda" else "cpu")
+            self._model = open_model(self.bundle, "auto" if device.type == "cuda" else "cpu")
         return self
+
+    @property
+    def note(self) -> str | None:
+        """What did not go as asked for, in one line."""
+        return None if self._model is None else self._model.note
 
     def scores(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Scores:
         """Of batches of [N, V, 3, S, S]; the logits are log odds of the calibrated P(fake)."""

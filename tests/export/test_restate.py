@@ -17,7 +17,7 @@ from export.bundle import export_run
 from export.cli import command
 from export.restate import restate
 from scanner.bundle import EMBEDDED, Bundle, read_bundle
-from scanner.errors import UsageError
+from scanner.errors import BundleError, ImgscanError, UsageError
 from trainer.commands.evaluate import evaluate as evaluate_command
 from trainer.data import load_samples
 from trainer.evaluate import Evaluation, evaluate
@@ -153,6 +153,34 @@ def test_figures_and_notes_take_the_place_of_the_former(bundle: Bundle, data: Pa
     with pytest.raises(UsageError, match="name another"):
         restate(bundle.path, tmp_path / "no", measured={"parity": notes})
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [[1, 2], {}, [], [{"model": ["x"], "digest": 3}] * 2, [{"model": "fast"}] * 2, None,
+     [{"model": "../fast", "digest": "0"}] * 2],
+)  # fmt: skip
+def test_a_bundle_of_any_content_is_refused_in_one_line(stages: Any, tmp_path: Path):
+    shutil.copytree(EMBEDDED["cascade"], tmp_path / "odd")
+    raw = json.loads((tmp_path / "odd" / "bundle.json").read_text())
+    (tmp_path / "odd" / "bundle.json").write_text(json.dumps({**raw, "stages": stages}))
+    with pytest.raises(ImgscanError) as raised:
+        restate(tmp_path / "odd", tmp_path / "out", measured={})
+    assert str(tmp_path / "odd") in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["fast", "cascade"])
+def test_a_bundle_without_the_figures_of_a_card_is_refused(name: str, tmp_path: Path):
+    shutil.copytree(EMBEDDED[name], tmp_path / "odd")
+    raw = json.loads((tmp_path / "odd" / "bundle.json").read_text())
+    for metrics in ({}, {**raw["metrics"], "left_out_points": {"clean": 1}}):
+        (tmp_path / "odd" / "bundle.json").write_text(json.dumps({**raw, "metrics": metrics}))
+        with pytest.raises(UsageError, match="lacks figures that a card is made of"):
+            restate(tmp_path / "odd", tmp_path / "out", measured={})
+    with pytest.raises(BundleError, match="no such bundle folder"):
+        restate(tmp_path / "gone", tmp_path / "out", measured={})
 
 
 def test_a_cascade_follows_a_restated_stage_and_no_other(
