@@ -109,7 +109,7 @@ def encodings_rate(
     model = AutoencoderClassifier(config)
     encoded = EncodedPictures(folder, model, many, config, device)
     splits = Splits(train=tuple(many), val=tuple(many[:2]), holdout=())
-    source = FromCache(model, splits, config, device, encoded)
+    source = FromCache(model, splits, config, device, None, encoded)
 
     def epoch() -> int:
         return sum(len(batch.label) for batch in source.train(0))

@@ -132,7 +132,8 @@ class Online:
 class FromCache:
     """Read what a frozen encoder made of each picture.
 
-    Epoch e sees draw e modulo `cached_draws` of the augmentation.
+    Epoch e sees draw e modulo `cached_draws` of the augmentation. Where the encoder's last stages
+    learn, from epoch `freeze_epochs` on, what enters them is read and they run anew.
     """
 
     def __init__(
@@ -141,19 +142,30 @@ class FromCache:
         splits: Splits,
         config: FitConfig,
         device: torch.device,
+        amp: torch.dtype | None,
         cache: EncodedPictures,
         processes: Processes = ALONE,
     ) -> None:
         self.model, self.splits, self.config = model, splits, config
-        self.device, self.cache, self.processes = device, cache, processes
+        self.device, self.amp = device, amp
+        self.cache, self.processes = cache, processes
         maps = model.decoder is not None
         self._rows = cache.rows(splits.train)
         self._val_rows = cache.rows(splits.val)
         whole = config.optimizer == "lbfgs"  # every epoch sees all draws
         self.draws = config.cached_draws if whole else min(config.cached_draws, config.epochs)
-        for draw in range(self.draws):
-            cache.fill(f"lottery-{draw}", self._rows, maps=maps)
-        cache.fill("clean", self._val_rows, maps=maps)
+        self._frozen_epochs = config.freeze_epochs if config.unfrozen else config.epochs
+        self._joined = config.unfrozen > 0  # whether the last stages may have learnt
+        epochs = self.draws if whole else config.epochs
+        seen = {(e % config.cached_draws, e >= self._frozen_epochs) for e in range(epochs)}
+        for draw, begun in sorted(seen):
+            cache.fill(f"lottery-{draw}", self._rows, maps=maps, begun=begun)
+        if self._frozen_epochs:
+            cache.fill("clean", self._val_rows, maps=maps)
+        if self._joined:
+            cache.fill("clean", self._val_rows, maps=maps, begun=True)
+            # Half the time of the default layout on a CPU, as in filling.
+            model.encoder.to(memory_format=torch.channels_last)
 
     def sizes(self) -> list[int]:
         """See `Source`."""
@@ -162,6 +174,7 @@ class FromCache:
     def train(self, epoch: int) -> Iterator[Batch]:
         """See `Source`."""
         samples, count = self.splits.train, self.processes.count
+        self._joined = epoch >= self._frozen_epochs
         order = draw_order(samples, self.config, epoch)
         order = share_of(order, self.config.batch_size, self.processes.rank, count)
         size = self.config.batch_size // count
@@ -169,30 +182,39 @@ class FromCache:
             part = order[start : start + size]
             maps = maps_of(self.model, self.config, len(part))
             variant = f"lottery-{epoch % self.config.cached_draws}"
-            yield self._batch(variant, [samples[i] for i in part], maps)
+            yield self._batch(variant, [samples[i] for i in part], maps, self.model)
 
     def drawn(self, draw: int) -> Tensor:
         """Features of all training pictures in one draw of the augmentation, [N, F]."""
         return self.cache.read(f"lottery-{draw}", self._rows, maps=0)[0].features
 
     def val(self, model: AutoencoderClassifier) -> Iterator[Batch]:
-        """See `Source`; a frozen encoder is the same in `model`."""
+        """See `Source`; as long as the encoder is frozen, it is the same in `model`."""
         samples, size = self.splits.val, self.config.batch_size
         for start in range(0, len(samples), size):
             part = samples[start : start + size]
-            yield self._batch("clean", part, len(part) if self.model.decoder is not None else 0)
+            maps = len(part) if self.model.decoder is not None else 0
+            yield self._batch("clean", part, maps, model)
 
     def features(self, samples: Sequence[Sample], model: AutoencoderClassifier) -> Tensor:
-        """See `Source`; a frozen encoder is the same in `model`."""
-        rows = self.cache.rows(samples)
-        self.cache.fill("clean", rows, maps=False)
-        return self.cache.read("clean", rows, maps=0)[0].features
+        """See `Source`; as long as the encoder is frozen, it is the same in `model`."""
+        return self.cache.features("clean", samples, model if self._joined else None)
 
-    def _batch(self, variant: str, part: Sequence[Sample], maps: int) -> Batch:
-        encoded, target = self.cache.read(variant, self.cache.rows(part), maps=maps)
+    def _batch(
+        self, variant: str, part: Sequence[Sample], maps: int, model: AutoencoderClassifier
+    ) -> Batch:
+        rows = self.cache.rows(part)
+        if self._joined:
+            begun, target = self.cache.read_begun(variant, rows, maps=maps)
+            half = self.amp is not None and model.training  # as in `Online`
+            with torch.autocast(self.device.type, dtype=self.amp, enabled=half):
+                encoded = model.encoder.finish(begun.to(self.device), self.config.unfrozen)
+            encoded = Encoded(encoded.deepest[:maps], encoded.features)
+        else:
+            encoded, target = self.cache.read(variant, rows, maps=maps)
         label = torch.tensor([sample.label for sample in part])
         return Batch(
-            Encoded(encoded.deepest.to(self.device), encoded.features.to(self.device)),
+            encoded.to(self.device),
             target.to(self.device),
             label.to(self.device),
         )
@@ -223,7 +245,7 @@ def open_source(
         with processes.first_goes_ahead():
             cache = EncodedPictures(cache, model, samples, config, device, on_encode, decoded)
     with processes.first_goes_ahead():  # the others find nothing left to encode
-        return FromCache(model, splits, config, device, cache, processes)
+        return FromCache(model, splits, config, device, amp, cache, processes)
 
 
 def _refuse_uneven(pictures: int, config: FitConfig, processes: Processes) -> None:

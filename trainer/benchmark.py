@@ -7,6 +7,7 @@ known sources mostly tell how well a model knows its sources.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -25,6 +26,7 @@ from scanner.verdict import probabilities
 from trainer import checkpoint
 from trainer.config import FitConfig
 from trainer.data import FAKE, LABELS, REAL, Sample, Splits, draw_key, split_samples
+from trainer.distil import Lessons
 from trainer.encoded import EncodedPictures
 from trainer.encoders import Encoded
 from trainer.families import Outcomes, few_of_each_group, intervals
@@ -38,6 +40,7 @@ from trainer.tiers import TIERS
 
 Array = npt.NDArray[np.float64]
 GROUP_LIMIT = 20  # pictures of one group: of a series, or of one prompt
+_TAUGHT_FOLDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +87,24 @@ def benchmark(
 
     `limit` caps the pictures that are scored of one family, and `GROUP_LIMIT` those of one of its
     groups, held-out ones of known sources too. Held-out pictures are scored as known ones alone.
-    Only the classifier is fitted: on a frozen encoder the decoder changes nothing about it. Folds
+    On a frozen encoder the decoder changes nothing about the classifier and is not fitted. Folds
     that were finished before are read from the folder beside `out`, so that an interrupted run goes
     on; those of other settings or pictures are not.
     """
     if not config.cached_draws:
-        raise UsageError("benchmark needs a frozen encoder and cached_draws above 0")
-    config = replace(config, decoder="none", reconstruction="none")
+        raise UsageError(
+            "benchmark needs cached_draws above 0, and so an encoder that is frozen, or all of it "
+            "but its last stages"
+        )
+    if not config.unfrozen:
+        config = replace(config, decoder="none", reconstruction="none")
     target = ALONE.device(device)
     family = families_of(samples, merged)
     check_families(samples, family, config.holdout)
     full = _splits(samples, config)
     everything = sorted(samples, key=lambda sample: sample.key)
-    encoded = EncodedPictures(
-        cache, AutoencoderClassifier(config), everything, config, target, on_encode
-    )
+    encodings = _Encodings(config, samples, family, cache, target, on_encode)
+    encoded = encodings.without("")
     work = out.with_suffix(".folds")
     known = _fold(config, full, work, "", encoded, target)
     holdout = few_of_each_group(_in_drawn_order(full.holdout, config), GROUP_LIMIT)
@@ -117,6 +123,7 @@ def benchmark(
         # With the rest of its groups: they are near copies, and would be known to the fold.
         groups = {s.group for s in left_out}
         rest = [s for s in samples if s.group not in groups]
+        encoded = encodings.without(name)
         fold = _fold(config, _splits(rest, config), work, name, encoded, target)
         # What `trainer calibrate` is to learn from these has no part in the held-out split.
         free = [s for s in left_out if s.split != config.holdout]
@@ -180,6 +187,54 @@ def summary(rows: Sequence[LeftOut], *, seed: int) -> dict[str, Any]:
     return result
 
 
+class _Encodings:
+    """What the encoder says of all pictures: a frozen one the same in each fold; one that was
+    taught, in each fold one that was taught without the family.
+
+    For that, families are dealt into `_TAUGHT_FOLDS` of both classes, and for each of these an
+    encoder is taught without all of its families: one for each family would take days.
+    """
+
+    def __init__(
+        self,
+        config: FitConfig,
+        samples: Sequence[Sample],
+        family: Mapping[str, str],
+        cache: Path,
+        device: torch.device,
+        on_encode: Callable[[str, int, int], None],
+    ) -> None:
+        self._config, self._samples, self._family = config, samples, family
+        self._rest = (config, device, on_encode)
+        self._cache, self._everything = cache, sorted(samples, key=lambda sample: sample.key)
+        self._found: dict[int, EncodedPictures] = {}
+        self._untaught = AutoencoderClassifier(config)
+        self._fold_of = {"": -1}
+        if not config.teacher:
+            self._fold_of |= dict.fromkeys(family.values(), -1)
+            self._found[-1] = EncodedPictures(cache, self._untaught, self._everything, *self._rest)
+            return
+        self._lessons = Lessons(cache, self._untaught, self._everything, *self._rest)
+        is_fake = {family[s.source]: s.label == FAKE for s in samples}
+        for fake in (True, False):
+            names = sorted(name for name, is_one in is_fake.items() if is_one == fake)
+            self._fold_of |= {name: i % _TAUGHT_FOLDS for i, name in enumerate(names)}
+
+    def without(self, name: str) -> EncodedPictures:
+        """Of an encoder that family `name` has had no part in; "": of that with all."""
+        fold = self._fold_of[name]
+        if fold not in self._found:
+            out = {n for n, f in self._fold_of.items() if f == fold and n}
+            gone = {s.group for s in self._samples if self._family[s.source] in out}
+            rest = [s for s in self._samples if fold < 0 or s.group not in gone]
+            model = copy.deepcopy(self._untaught)
+            self._lessons.teach(model, _splits(rest, self._config).train)
+            self._found[fold] = EncodedPictures(
+                self._cache, model, self._everything, *self._rest, front=self._lessons.front
+            )
+        return self._found[fold]
+
+
 @dataclass(frozen=True, slots=True)
 class _Fold:
     model: AutoencoderClassifier
@@ -229,9 +284,8 @@ def _logits(
     tier: str,
     device: torch.device,
 ) -> Array:
-    rows = encoded.rows(samples)
-    encoded.fill(tier, rows, maps=False)
-    features = encoded.read(tier, rows, maps=0)[0].features.to(device)
+    tuned = fold.model if encoded.config.unfrozen else None
+    features = encoded.features(tier, samples, tuned).to(device)
     output = fold.model.eval().from_encoded(Encoded(torch.empty(0), features))
     logits: Array = output.logit.double().cpu().numpy()
     return logits

@@ -43,7 +43,9 @@ class FitConfig:
     # to it. 0: unstated, classes as `balance` has them and P(fake) for as many of each.
     real_per_fake: float = 0.0
     augment: Augmentation = "none"
-    cached_draws: int = 0  # frozen encoder: draws of the augmentation kept on disk; 0: none
+    # Draws of the augmentation of which the answers of the encoder's frozen part are kept on disk;
+    # 0: none.
+    cached_draws: int = 0
 
     # preprocessing
     size: int = 256
@@ -57,6 +59,14 @@ class FitConfig:
     encoder_taps: tuple[int, ...] = ()  # clip-vit-b16: blocks, from 1, whose tokens are features
     unfrozen: int = 0  # last stages of the encoder that are trained; -1: all
     freeze_epochs: int = 0  # epochs before the unfrozen stages join
+    freeze_norm: bool = False  # the unfrozen stages' batch norm keeps its running statistics
+    # A preset whose frozen encoder teaches the last stages of this one before they are frozen,
+    # without labels (trainer.distil); "": none does.
+    teacher: str = ""
+    taught_stages: int = 2
+    taught_epochs: int = 2
+    taught_rate: float = 5e-4
+    taught_directions: int = 256  # principal components of what the teacher says
     decoder: DecoderName = "layered"
     decoder_width: int = 256  # channels of the layered decoder's first layer; each next: half
     decoder_norm: bool = False
@@ -95,7 +105,7 @@ class FitConfig:
     learning_rate: float = 3e-4
     encoder_learning_rate: float = 0.0  # for the unfrozen stages; 0: as learning_rate
     weight_decay: float = 0.0  # lbfgs: the factor of the squared norm in the loss
-    cosine: bool = False  # anneal the learning rate to zero over the epochs
+    cosine: bool = False  # anneal the learning rate to zero over the epochs in which a part learns
     patience: int = 0  # epochs without a better validation AUC before stopping; 0: never
     ema: float = 0.0  # decay per step of the weights' moving average, which is judged; 0: none
     precision: Precision = "auto"  # auto: float16 on CUDA, float32 on the CPU
@@ -123,15 +133,29 @@ class FitConfig:
             raise UsageError("encoder_taps names blocks of encoder clip-vit-b16, and of no other")
         if self.experts == 1 or (self.experts and self.expert_column):
             raise UsageError("experts must be 2 or more, or 0 where expert_column names the kinds")
-        if self.cached_draws and (self.unfrozen or self.views != 1):
-            raise UsageError("cached_draws needs a frozen encoder (unfrozen = 0) and one view")
+        split = 0 < self.unfrozen < 8 and self.encoder == "efficientnet-lite0"
+        if self.cached_draws and (self.views != 1 or (self.unfrozen and not split)):
+            raise UsageError(
+                "cached_draws needs one view and an encoder of which the first stages are frozen: "
+                "unfrozen = 0, or up to 7 of efficientnet-lite0"
+            )
+        if self.teacher and not (
+            self.encoder == "efficientnet-lite0" and self.cached_draws and not self.unfrozen
+        ):
+            raise UsageError(
+                "teacher teaches encoder efficientnet-lite0, which is frozen afterwards: "
+                "unfrozen = 0 and cached_draws above 0"
+            )
         if self.optimizer == "lbfgs":
-            needed = {"head": (), "decoder": "none", "experts": 0, "expert_column": "", "ema": 0.0}
+            needed = {
+                "head": (), "decoder": "none", "experts": 0, "expert_column": "", "ema": 0.0,
+                "unfrozen": 0,
+            }  # fmt: skip
             wrong = [n for n, value in needed.items() if getattr(self, n) != value]
             if wrong or not self.cached_draws or self.c_off or self.c_ramp:
                 raise UsageError(
                     "optimizer = 'lbfgs' fits one layer on cached_draws, without hidden layers, "
-                    "decoder, experts, ema, c_off and c_ramp"
+                    "unfrozen stages, decoder, experts, ema, c_off and c_ramp"
                 )
         if self.unfrozen and 0 < self.epochs <= self.freeze_epochs:
             raise UsageError(
@@ -170,6 +194,10 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("views", 1, 16),
     ("unfrozen", -1, 100),
     ("freeze_epochs", 0, 10**6),
+    ("taught_stages", 1, 7),
+    ("taught_epochs", 1, 10**4),
+    ("taught_rate", 1e-9, 1),
+    ("taught_directions", 1, 10**4),
     ("reconstruction_size", 0, 2048),
     ("decoder_width", 16, 4096),
     ("cached_draws", 0, 1000),

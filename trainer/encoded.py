@@ -1,4 +1,4 @@
-"""What a frozen encoder makes of pictures, kept on disk: computed once, read in every epoch.
+"""What an encoder's frozen part makes of pictures, kept on disk: computed once, read every epoch.
 
 A cache belongs to one encoder, preprocessing, augmentation, seed, Pillow and list of pictures,
 each of one size and time of change; the digest of these names its folder. A kill loses no more
@@ -36,6 +36,10 @@ _CHUNK = 512  # pictures between two marks of what is done
 class EncodedPictures:
     """Encodings of `samples` by the frozen encoder of `model`, in a folder below `root`.
 
+    Where its last `config.unfrozen` stages learn, what enters these can be kept beside: `begun`.
+    `front` keeps such of an encoder that differs from this one in no earlier stage: features are
+    then computed from there, without a look at the pictures.
+
     A variant is a way of looking at a picture: "lottery-0", "lottery-1" ... are draws of the
     training augmentation; "clean", "web" and "hard" are the tiers of evaluation.
     """
@@ -49,10 +53,12 @@ class EncodedPictures:
         device: torch.device,
         on_progress: Callable[[str, int, int], None] = lambda variant, done, total: None,
         decoded: DecodedPictures | None = None,
+        front: EncodedPictures | None = None,
     ) -> None:
         self.samples, self.config, self.device = list(samples), config, device
         self.model, self.on_progress, self.decoded = model, on_progress, decoded
         self.row_of = {sample.key: row for row, sample in enumerate(self.samples)}
+        self._last, self._front = config.unfrozen, front
         self.folder = root / self._digest()
         self.folder.mkdir(parents=True, exist_ok=True)
         side = config.size // model.encoder.stride
@@ -62,13 +68,26 @@ class EncodedPictures:
             "deepest": ((model.encoder.channels, side, side), "float16"),
             "target": ((model.reconstruction_size, model.reconstruction_size, 3), "uint8"),
         }
+        if self._last > 0:
+            begun = self._begin(torch.zeros(1, 3, config.size, config.size, device=device))
+            self._shapes[f"map-{self._last}"] = tuple(begun.deepest.shape[1:]), "float16"
+            self._shapes[f"before-{self._last}"] = tuple(begun.features.shape[1:]), "float32"
 
     def rows(self, samples: Sequence[Sample]) -> Rows:
         """Row numbers of `samples`, int64 [N]."""
         return np.array([self.row_of[sample.key] for sample in samples], np.int64)
 
-    def fill(self, variant: str, rows: Rows, *, maps: bool) -> None:
-        """Encode those of `rows` that are missing; `maps` for the decoder's input and target."""
+    def fill(self, variant: str, rows: Rows, *, maps: bool, begun: bool = False) -> None:
+        """Encode those of `rows` that are missing; `maps` for the decoder's input and target.
+
+        `begun` for what enters the stages that learn in place of what leaves them.
+        """
+        kinds = ["features", "deepest"] if maps else ["features"]
+        if begun:
+            kinds = [f"map-{self._last}", f"before-{self._last}"]
+        if maps:
+            kinds.append("target")
+        mark = "done" + f"-begun-{self._last}" * begun + "-maps" * maps
         pictures = self._pictures(variant)
         encoder = self.model.encoder.to(self.device).eval()
         # Half the time of the default layout on a CPU, the same numbers but for rounding.
@@ -78,21 +97,25 @@ class EncodedPictures:
             # One chunk a turn: two fits that share the folder take turns, and what the one has
             # encoded the other finds. The system takes the lock back from a process that dies.
             with FileLock(self.folder / ".lock"):
-                kinds = ("features", "deepest", "target") if maps else ("features",)
                 arrays = {kind: self._array(variant, kind) for kind in kinds}
-                done = self._array(variant, "done-maps" if maps else "done")
+                done = self._array(variant, mark)
                 missing = wanted[~done[wanted]]
                 if not len(missing):
                     return
                 before = before or len(missing)
                 chunk = missing[:_CHUNK]
-                loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
-                    Subset(pictures, chunk.tolist()),
-                    batch_size=32,
-                    num_workers=self.config.workers,
-                )
-                for pixels, _, index in loader:
-                    self._encode(encoder, pixels, index.numpy(), arrays)
+                if kinds == ["features"] and self._front is not None:
+                    some = [self.samples[i] for i in chunk]
+                    found = self._front.features(variant, some, self.model)
+                    arrays["features"][chunk] = found.numpy()
+                else:
+                    loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
+                        Subset(pictures, chunk.tolist()),
+                        batch_size=32,
+                        num_workers=self.config.workers,
+                    )
+                    for pixels, _, index in loader:
+                        self._encode(encoder, pixels, index.numpy(), arrays)
                 for array in arrays.values():
                     array.flush()
                 done[chunk] = True
@@ -112,15 +135,59 @@ class EncodedPictures:
         target = torch.from_numpy(self._array(variant, "target")[some].astype(np.float32) / 255)
         return Encoded(deepest, features), target.permute(0, 3, 1, 2)
 
+    def read_begun(self, variant: str, rows: Rows, *, maps: int) -> tuple[Encoded, Tensor]:
+        """What enters the stages that learn, of all of `rows`; the targets of the first `maps`.
+
+        Returns as `read` does; `Encoder.finish` goes on from there.
+        """
+        entering = self._array(variant, f"map-{self._last}")[rows].astype(np.float32)
+        before = torch.from_numpy(np.array(self._array(variant, f"before-{self._last}")[rows]))
+        begun = Encoded(torch.from_numpy(entering), before)
+        if not maps:
+            return begun, torch.empty(0)
+        target = torch.from_numpy(self._array(variant, "target")[rows[:maps]].astype(np.float32))
+        return begun, (target / 255).permute(0, 3, 1, 2)
+
+    @torch.no_grad()
+    def features(
+        self, variant: str, samples: Sequence[Sample], tuned: AutoencoderClassifier | None
+    ) -> Tensor:
+        """Features [N, F] on the CPU; what is missing is encoded.
+
+        `tuned` is a model whose last stages have learnt, in evaluation mode from now on; None:
+        they are as in `model`.
+        """
+        rows = self.rows(samples)
+        self.fill(variant, rows, maps=False, begun=tuned is not None)
+        if tuned is None:
+            return self.read(variant, rows, maps=0)[0].features
+        tuned.eval()
+        found = [torch.empty(0, tuned.encoder.feature_count)]
+        for start in range(0, len(rows), 256):  # in parts that fit into memory
+            begun = self.read_begun(variant, rows[start : start + 256], maps=0)[0]
+            found.append(tuned.encoder.finish(begun.to(self.device), self._last).features.cpu())
+        return torch.cat(found)
+
+    @torch.inference_mode()
+    def _begin(self, x: Tensor) -> Encoded:
+        return self.model.encoder.to(x.device).eval().begin(x, self._last)
+
     @torch.inference_mode()
     def _encode(
         self, encoder: torch.nn.Module, pixels: Tensor, rows: Rows, arrays: dict[str, np.memmap]
     ) -> None:
         x = pixels[:, 0].to(self.device).contiguous(memory_format=torch.channels_last)
-        encoded = encoder(x)
-        arrays["features"][rows] = encoded.features.float().cpu().numpy()
-        if "deepest" in arrays:
-            arrays["deepest"][rows] = encoded.deepest.half().cpu().numpy()
+        entering = arrays.get(f"map-{self._last}")
+        if entering is not None:
+            begun = self._begin(x)
+            entering[rows] = begun.deepest.half().cpu().numpy()
+            arrays[f"before-{self._last}"][rows] = begun.features.float().cpu().numpy()
+        else:
+            encoded = encoder(x)
+            arrays["features"][rows] = encoded.features.float().cpu().numpy()
+            if "deepest" in arrays:
+                arrays["deepest"][rows] = encoded.deepest.half().cpu().numpy()
+        if "target" in arrays:
             target = self.model.to(self.device).target(x).permute(0, 2, 3, 1) * 255
             arrays["target"][rows] = target.round().byte().cpu().numpy()
 

@@ -25,6 +25,10 @@ class Encoded(NamedTuple):
     deepest: Tensor
     features: Tensor
 
+    def to(self, device: torch.device) -> Encoded:
+        """Both on `device`."""
+        return Encoded(self.deepest.to(device), self.features.to(device))
+
 
 class Encoder(nn.Module, abc.ABC):
     """Base of the encoders.
@@ -40,6 +44,7 @@ class Encoder(nn.Module, abc.ABC):
     stride: int
     feature_count: int
     stages: list[nn.Module]
+    freeze_norm: bool = False  # stages that learn keep the running statistics of their batch norm
 
     @abc.abstractmethod
     def forward(self, x: Tensor) -> Encoded:
@@ -53,6 +58,19 @@ class Encoder(nn.Module, abc.ABC):
             for parameter in stage.parameters():
                 parameter.requires_grad_(trained)
             stage.train(trained and self.training)
+            if self.freeze_norm:
+                for module in stage.modules():
+                    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                        module.eval()
+
+    def begin(self, x: Tensor, last: int) -> Encoded:
+        """Prepared pixels [N, 3, S, S] -> what enters the last `last` stages: the map
+        [N, C, H, W] and the features so far, [N, F']."""
+        raise UsageError(f"{type(self).__name__}: cannot be run in two parts")
+
+    def finish(self, begun: Encoded, last: int) -> Encoded:
+        """From what `begin` returned for the same `last` on: as `forward`."""
+        raise UsageError(f"{type(self).__name__}: cannot be run in two parts")
 
 
 class ConvEncoder(Encoder):
@@ -141,14 +159,25 @@ class EfficientNetLite0Encoder(Encoder):
 
     def forward(self, x: Tensor) -> Encoded:
         """See `Encoder`."""
-        pooled = []
-        for stage in self.stages:
+        return self._through(self.stages, x, [])  # [N, 320, S/32, S/32], [N, 1408]
+
+    def begin(self, x: Tensor, last: int) -> Encoded:
+        """See `Encoder`."""
+        return self._through(self.stages[: len(self.stages) - last], x, [x.new_empty(len(x), 0)])
+
+    def finish(self, begun: Encoded, last: int) -> Encoded:
+        """See `Encoder`."""
+        stages = self.stages[len(self.stages) - last :]
+        return self._through(stages, begun.deepest, [begun.features])
+
+    def _through(self, stages: list[nn.Module], x: Tensor, pooled: list[Tensor]) -> Encoded:
+        for stage in stages:
             x = stage(x)
             if x.shape[1] in self._POOLED:
                 mean = x.mean((2, 3))
                 variance = (x - mean[:, :, None, None]).square().mean((2, 3))
                 pooled += [mean, (variance + 1e-6).sqrt()]  # finite gradient at a flat map
-        return Encoded(x, torch.cat(pooled, 1))  # [N, 320, S/32, S/32], [N, 1408]
+        return Encoded(x, torch.cat(pooled, 1))
 
     @classmethod
     def _packaged_file(cls) -> Path:

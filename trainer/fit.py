@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from trainer.calibrate import even_cut
 from trainer.config import FitConfig
 from trainer.data import Splits
 from trainer.decoded import DecodedPictures
+from trainer.distil import Lessons
 from trainer.encoded import EncodedPictures
 from trainer.kinds import use_kinds
 from trainer.loader import fake_share
@@ -93,6 +95,12 @@ def _fit(
     torch.manual_seed(config.seed)
     model = AutoencoderClassifier(config).to(device)
     amp = amp_dtype(config, device)
+    if config.teacher:
+        if not resume:
+            processes.from_first(lambda: rundir.refuse_another(out))
+        taught = checkpoint.load(out / checkpoint.LAST)["model"] if resume else None
+        with processes.first_goes_ahead():  # the others find it taught
+            _teach(model, config, splits, taught, cache, device, on_encode, decoded)
     source = open_source(model, splits, config, device, amp, cache, on_encode, decoded, processes)
     kinds = use_kinds(model, config, splits, source, out, processes, resume=resume)
     reconstruction_loss = (
@@ -210,6 +218,29 @@ def _fit(
                 )
                 on_epoch(report)
     return processes.from_first(lambda: rundir.conclude(config, splits, out, model, source, kinds))
+
+
+def _teach(
+    model: AutoencoderClassifier,
+    config: FitConfig,
+    splits: Splits,
+    resumed: dict[str, torch.Tensor] | None,
+    cache: Path | EncodedPictures,
+    device: torch.device,
+    on_encode: Callable[[str, int, int], None],
+    decoded: DecodedPictures | None,
+) -> None:
+    """The encoder as its teacher leaves it: as it is in `resumed` or in `cache`, or taught now."""
+    if resumed is not None:
+        own = {n: t for n, t in resumed.items() if n.startswith("encoder.")}
+        model.load_state_dict(own, strict=False)
+    elif isinstance(cache, EncodedPictures):
+        model.encoder.load_state_dict(cache.model.encoder.state_dict())
+    else:
+        samples = sorted((*splits.train, *splits.val), key=lambda sample: sample.key)
+        student = copy.deepcopy(model)
+        lessons = Lessons(cache, student, samples, config, device, on_encode, decoded)
+        lessons.teach(model, splits.train)
 
 
 def _refuse_infinite(losses: list[float], epoch: int, step: int) -> None:

@@ -111,6 +111,7 @@ class AutoencoderClassifier(nn.Module):
         self.encoder: Encoder = build_encoder(
             config.encoder, config.size, weights, config.encoder_taps
         )
+        self.encoder.freeze_norm = config.freeze_norm
         self.spec: PreprocessSpec = config.preprocess(self.encoder.mean, self.encoder.std)
         self.reconstruction_size = config.reconstruction_size or config.size
         self.decoder = build_decoder(config, self.encoder, self.reconstruction_size)

@@ -32,11 +32,16 @@ def build_optimizer(model: AutoencoderClassifier, config: FitConfig) -> torch.op
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: FitConfig, epoch: int) -> float:
-    """The rate of `epoch`, from 0; returned as it is for all but the encoder."""
-    factor = 0.5 * (1 + np.cos(np.pi * epoch / config.epochs)) if config.cosine else 1.0
-    for group in optimizer.param_groups:
+    """The rate of `epoch`, from 0; returned as it is for all but the encoder.
+
+    The encoder's anneals from the epoch on in which its unfrozen stages join.
+    """
+    rest, encoder = optimizer.param_groups
+    for group, joined in ((rest, 0), (encoder, config.freeze_epochs)):
+        past = max(0, epoch - joined) / max(1, config.epochs - joined)
+        factor = 0.5 * (1 + np.cos(np.pi * past)) if config.cosine else 1.0
         group["lr"] = group["base"] * float(factor)
-    return float(optimizer.param_groups[0]["lr"])
+    return float(rest["lr"])
 
 
 def amp_dtype(config: FitConfig, device: torch.device) -> torch.dtype | None:

@@ -23,13 +23,18 @@ from trainer.scores import Array, Labels, figures, figures_at_prior, score_encod
 
 def start(out: Path, config: FitConfig, splits: Splits, kinds: Kinds | None = None) -> None:
     """Make the folder and write config, splits and kinds; raises UsageError if it holds a run."""
-    if any((out / name).exists() for name in (checkpoint.LAST, checkpoint.RESULT)):
-        raise UsageError(f"{out}: holds a run already; continue it with --resume or name another")
+    refuse_another(out)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.write_json(out / "config.json", config.to_dict())
     _write_splits(out / "splits.csv", splits)
     if kinds is not None:
         kinds.write(out)
+
+
+def refuse_another(out: Path) -> None:
+    """Raises UsageError if folder `out` holds a run."""
+    if any((out / name).exists() for name in (checkpoint.LAST, checkpoint.RESULT)):
+        raise UsageError(f"{out}: holds a run already; continue it with --resume or name another")
 
 
 def _write_splits(path: Path, splits: Splits) -> None:

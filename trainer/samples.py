@@ -116,7 +116,10 @@ def load_samples(data: Path, *, kind_column: str = "") -> list[Sample]:
     elif data.is_file() and data.suffix.lower() == ".csv":
         samples = _from_manifest(data, kind_column)
     else:
-        raise UsageError(f"{data}: neither a folder nor a .csv manifest")
+        what = "neither a folder nor a .csv manifest" if data.exists() else "no such folder or file"
+        raise UsageError(
+            f"{data}: {what}; name a folder that holds real/ and fake/, or a .csv manifest"
+        )
     if not samples:
         raise UsageError(
             f"{data}: no pictures found; put them into {data}/real and {data}/fake, or name a "
@@ -126,7 +129,9 @@ def load_samples(data: Path, *, kind_column: str = "") -> list[Sample]:
     for label, name in enumerate(LABELS):
         if not counts[label]:
             raise UsageError(
-                f"{data}: all {len(samples)} pictures are of one class, none is {name}"
+                f"{data}: all {len(samples)} pictures are of one class, none is {name}; put some "
+                f"into {name}/ (under train/ and test/, where there are these), or label them so "
+                "in the manifest"
             )
     return sorted(samples, key=lambda sample: sample.key)
 
@@ -181,7 +186,10 @@ def _from_manifest(manifest: Path, kind_column: str) -> list[Sample]:
         raise UsageError(f"{manifest}: not a readable CSV: {error}") from None
     file_column = next((columns[name] for name in FILE_COLUMNS if name in columns), None)
     if file_column is None or "label" not in columns:
-        raise UsageError(f"{manifest}: needs the columns file and label, has {list(columns)}")
+        raise UsageError(
+            f"{manifest}: needs the columns file and label, has {list(columns)}; name them so in "
+            "its first line, between commas"
+        )
     if kind_column and kind_column.lower() not in columns:
         raise UsageError(f"{manifest}: has no column {kind_column!r}, only {list(columns)}")
     members: dict[str, Sample | str] | None = None

@@ -1,97 +1,245 @@
-"""The experiments on distillation, aligned fakes and stacked scores do what they say."""
+"""An encoder that learns from another: what it says afterwards, and what it must not have seen."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFilter
-from scipy.fft import dctn
+from tiny_runs import CONFIG, make_data
+from torch import Tensor, nn
 
-from benchmarks.aligned import match
-from benchmarks.beside import stacked
-from benchmarks.distil import folds
-from benchmarks.taught import Front, Tail, Taught
-from trainer.encoders import EfficientNetLite0Encoder
+from scanner.errors import UsageError
+from trainer import benchmark as benchmark_module
+from trainer import checkpoint, distil
+from trainer.config import FitConfig
+from trainer.data import Sample, Splits, load_samples, split_samples
+from trainer.distil import Lessons, teacher_config
+from trainer.encoded import EncodedPictures
+from trainer.fit import EpochReport, fit
+from trainer.models import AutoencoderClassifier
 
 pytest.importorskip("timm")
 
-
-def test_the_matched_fake_has_the_spectrum_of_the_real_one_again():
-    rng = np.random.default_rng(0)
-    real = rng.normal(128, 20, (96, 128, 3)).clip(0, 255).astype(np.uint8)
-    blurred = np.asarray(Image.fromarray(real).filter(ImageFilter.GaussianBlur(1)))
-
-    def fine(rgb: np.ndarray) -> float:
-        return float(np.square(dctn(rgb[:, :, 0].astype(float), norm="ortho")[60:, 80:]).mean())
-
-    matched = match(real, blurred, np.random.default_rng(1))
-    assert fine(blurred) < 0.05 * fine(real)
-    # Two textures that differ have half of their energy when they are laid over each other.
-    assert 0.45 * fine(real) < fine(matched) < 1.3 * fine(real)
-    assert abs(float(matched.mean()) - float(blurred.mean())) < 1
-    assert not np.array_equal(matched, real)
+TAUGHT = FitConfig(
+    **{**CONFIG, "encoder": "efficientnet-lite0", "unfrozen": 0, "epochs": 2, "decoder": "none",
+       "reconstruction": "none", "augment": "uncropped", "head": (4,), "cached_draws": 2,
+       "teacher": "tiny-teacher", "taught_epochs": 12, "taught_directions": 8,
+       "val_fraction": 0.3}
+)  # fmt: skip
+CPU = torch.device("cpu")
 
 
-def test_the_loss_of_distillation_is_a_mixture_of_both_teachers():
-    logits = torch.tensor([-1.0, 0.3, 2.0])
-    said = torch.tensor([[0.0, 1.0], [1.0, -2.0], [1.0, 4.0]])
-    label = torch.nn.functional.binary_cross_entropy_with_logits(
-        logits, said[:, 0], reduction="none"
+@pytest.fixture(autouse=True)
+def teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset without downloads: the same kind of encoder, with random weights of its own."""
+    monkeypatch.setattr(distil, "load_config", _tiny_teacher)
+
+
+def _tiny_teacher(preset: str, overrides: Any) -> FitConfig:
+    assert preset == "tiny-teacher"
+    return replace(TAUGHT, teacher="", preset=preset, **overrides)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data(
+        tmp_path_factory.mktemp("data"),
+        {("real", "a"): 12, ("real", "b"): 12, ("fake", "c"): 12, ("fake", "d"): 12},
+        split_of=("train", "train", "train", "test"),
     )
-    assert torch.allclose(Taught(alpha=0.0).each(logits, said), label)
-    # A student that says what the teacher says has no gradient left from it.
-    agreed = said[:, 1].clone().requires_grad_()
-    Taught(alpha=1.0, temperature=4.0).each(agreed, said).sum().backward()
-    assert agreed.grad is not None
-    assert agreed.grad.abs().max() < 1e-6
 
 
-def test_front_and_tail_are_the_whole_encoder_and_the_head_starts_as_the_regression():
+@pytest.fixture(scope="module")
+def splits(data: Path) -> Splits:
+    return split_samples(load_samples(data), val_fraction=0.25, seed=0, holdout="test")
+
+
+def _lessons(root: Path, splits: Splits, config: FitConfig = TAUGHT) -> Lessons:
+    torch.manual_seed(config.seed)
+    samples = sorted((*splits.train, *splits.val), key=lambda s: s.key)
+    return Lessons(root, AutoencoderClassifier(config), samples, config, CPU)
+
+
+def _likeness(one: Tensor, other: Tensor) -> float:
+    """Linear centred kernel alignment (Kornblith et al., 2019), 0 to 1."""
+    a, b = ((x - x.mean(0)) / (x.std(0) + 1e-3) for x in (one, other))
+    return float((a.T @ b).square().sum() / ((a.T @ a).norm() * (b.T @ b).norm()))
+
+
+def test_a_taught_encoder_says_what_the_teacher_says(splits: Splits, tmp_path: Path):
+    lessons = _lessons(tmp_path, splits)
+    model = AutoencoderClassifier(TAUGHT)
+    model.encoder.load_state_dict(lessons.front.model.encoder.state_dict())
+    before = {name: tensor.clone() for name, tensor in model.encoder.state_dict().items()}
+    then, now = distil.distil(model, TAUGHT, splits.train, lessons.front, lessons.teacher)
+    assert now < 0.8 * then
+    wanted = lessons.teacher.features("lottery-0", splits.train, None)
+    untaught = lessons.front.features("lottery-0", splits.train, lessons.front.model)
+    taught = lessons.front.features("lottery-0", splits.train, model)
+    assert _likeness(taught, wanted) > _likeness(untaught, wanted) + 0.02
+    after = model.encoder.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.startswith(("net.6.", "net.7.")) for name in moved)
+    assert not any("running" in name or "tracked" in name for name in moved)
+
+
+def test_labels_teach_nothing(splits: Splits, tmp_path: Path):
+    """But by way of `balance`, which decides how often a picture is looked at."""
+    found = []
+    for labels in ("kept", "turned"):
+        model = AutoencoderClassifier(TAUGHT)
+        lessons = _lessons(tmp_path, splits)
+        model.encoder.load_state_dict(lessons.front.model.encoder.state_dict())
+        samples = [replace(s, label=1 - s.label) if labels == "turned" else s for s in splits.train]
+        distil.distil(model, TAUGHT, samples, lessons.front, lessons.teacher)
+        found.append(model.encoder.state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_an_encoder_that_was_taught_is_found_again(
+    splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    taught: list[int] = []
+    original = distil.distil
+
+    def counting(model: Any, config: Any, samples: Any, *rest: Any) -> Any:
+        taught.append(len(samples))
+        return original(model, config, samples, *rest)
+
+    monkeypatch.setattr(distil, "distil", counting)
+    states = []
+    for config, part in (
+        (TAUGHT, splits.train), (TAUGHT, splits.train), (TAUGHT, splits.train[1:]),
+        (replace(TAUGHT, taught_epochs=1), splits.train),
+    ):  # fmt: skip
+        lessons = _lessons(tmp_path, splits, config)
+        torch.manual_seed(config.seed)
+        model = AutoencoderClassifier(config)
+        lessons.teach(model, part)
+        states.append(model.encoder.state_dict())
+    count = len(splits.train)
+    assert taught == [count, count - 1, count]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_features_of_a_taught_encoder_come_out_of_its_front(splits: Splits, tmp_path: Path):
+    lessons = _lessons(tmp_path, splits)
+    model = AutoencoderClassifier(TAUGHT)
+    model.encoder.load_state_dict(lessons.front.model.encoder.state_dict())
+    lessons.teach(model, splits.train)
+    samples = lessons.front.samples
+    by_front = EncodedPictures(
+        tmp_path / "a", model, samples, TAUGHT, CPU, front=lessons.front
+    ).features("clean", samples, None)
+    by_pixels = EncodedPictures(tmp_path / "b", model, samples, TAUGHT, CPU).features(
+        "clean", samples, None
+    )
+    # The map that enters is kept in half precision.
+    torch.testing.assert_close(by_front, by_pixels, rtol=5e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize("cache_left", [True, False])
+def test_a_fit_with_a_teacher_that_is_killed_ends_as_if_it_had_not_been(
+    splits: Splits, tmp_path: Path, cache_left: bool
+):
+    class Killed(Exception):  # noqa: N818 - stands for a signal
+        pass
+
+    def kill(report: EpochReport) -> None:
+        raise Killed
+
+    whole = fit(TAUGHT, splits, tmp_path / "whole", cache=tmp_path / "cache")
+    with pytest.raises(Killed):
+        fit(TAUGHT, splits, tmp_path / "killed", cache=tmp_path / "cache", on_epoch=kill)
+    cache = tmp_path / ("cache" if cache_left else "another")
+    resumed = fit(TAUGHT, splits, tmp_path / "killed", cache=cache, resume=True)
+    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
+    untaught = fit(replace(TAUGHT, teacher=""), splits, tmp_path / "untaught")
+    assert untaught["validation"] != whole["validation"]
+    model = checkpoint.load_run(tmp_path / "whole")[0]
+    state = checkpoint.load(next((tmp_path / "cache").glob("taught-*.pt")))["model"]
+    own = model.encoder.state_dict()
+    assert all(torch.equal(own[name], state[name]) for name in state)
+
+
+def test_a_folder_that_holds_a_run_is_refused_before_anything_is_taught(
+    splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    fit(replace(TAUGHT, epochs=1), splits, tmp_path / "run", cache=tmp_path / "cache")
+    monkeypatch.setattr(Lessons, "teach", lambda *_: pytest.fail("was taught"))
+    with pytest.raises(UsageError, match="holds a run already"):
+        fit(TAUGHT, splits, tmp_path / "run", cache=tmp_path / "other")
+
+
+def test_no_fold_of_a_benchmark_was_taught_by_the_family_it_leaves_out(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    taught: list[set[str]] = []
+    seen: dict[str, set[str]] = {}
+    original, of_fold = Lessons.teach, benchmark_module._fold
+
+    def teach(self: Lessons, model: AutoencoderClassifier, samples: list[Sample]) -> None:
+        original(self, model, samples)
+        taught.append({s.source for s in samples})
+        marks[id(model)] = taught[-1]
+        kept.append(model)
+
+    def fold(config: Any, splits: Any, work: Any, family: str, encoded: Any, device: Any) -> Any:
+        seen[family] = marks[id(encoded.model)]
+        found = of_fold(config, splits, work, family, encoded, device)
+        own, state = found.model.encoder.state_dict(), encoded.model.encoder.state_dict()
+        assert all(torch.equal(own[name], state[name]) for name in own)
+        return found
+
+    marks: dict[int, set[str]] = {}
+    kept: list[nn.Module] = []  # so that no number is given twice
+    monkeypatch.setattr(Lessons, "teach", teach)
+    monkeypatch.setattr(benchmark_module, "_fold", fold)
     torch.manual_seed(0)
-    whole = EfficientNetLite0Encoder("none").eval()
-    front = Front("none").eval()
-    front.load_state_dict(whole.state_dict())
-    tail = Tail(whole)
-    x = torch.rand(6, 3, 64, 64)
-    with torch.inference_mode():
-        first = front(x)
-        features = tail.features(first.deepest, first.features)
-        assert torch.allclose(features, whole(x).features, atol=1e-4)
-    targets = torch.tensor([[0.0, 0.0], [1.0, 0.0]]).repeat(3, 1)
-    fit, weight = Taught(), torch.full((6,), 1 / 6)
-    tail.start(fit, features.clone(), targets, weight)
-    standard = (features - tail.mean) / tail.deviation
-    expected = fit(standard.clone(), targets, weight, [], 0)(standard)
-    with torch.inference_mode():
-        logits = tail(first.deepest, first.features).numpy()
-    assert np.allclose(logits, expected, atol=1e-3)
+    config = replace(TAUGHT, taught_epochs=1, epochs=1, holdout="test")
+    result = benchmark_module.benchmark(
+        config, load_samples(data), tmp_path / "out.json", merged={}, cache=tmp_path / "cache",
+        device="cpu",
+    )  # fmt: skip
+    assert seen == {
+        "": {"a", "b", "c", "d"}, "a": {"b", "d"}, "c": {"b", "d"}, "b": {"a", "c"},
+        "d": {"a", "c"},
+    }  # fmt: skip
+    assert len(taught) == 3
+    assert result["config"]["teacher"] == "tiny-teacher"
 
 
-def test_every_family_is_in_one_fold_and_every_fold_has_both_classes():
-    class Ground:
-        names = ("a", "b", "c", "d", "e", "f", "g")
-        is_fake = dict.fromkeys("abc", True) | dict.fromkeys("defg", False)
-
-        asked = SimpleNamespace(folds=3)
-
-    dealt = folds(Ground)  # type: ignore[arg-type]
-    assert sorted(name for fold in dealt for name in fold) == list(Ground.names)
-    assert all({Ground.is_fake[name] for name in fold} == {True, False} for fold in dealt)
+def test_a_teacher_looks_at_the_same_square(monkeypatch: pytest.MonkeyPatch):
+    assert teacher_config(replace(TAUGHT, seed=3)).seed == 3
+    with pytest.raises(UsageError, match="another way"):
+        teacher_config(_with_teacher(monkeypatch, size=64))
+    with pytest.raises(UsageError, match="not frozen"):
+        teacher_config(_with_teacher(monkeypatch, unfrozen=1, cached_draws=0))
 
 
-def test_a_family_has_no_part_in_the_regression_that_stacks_its_scores():
-    rng = np.random.default_rng(0)
-    rows = {
-        ((name, fake), "clean"): rng.normal(fake, 1, (20, 2))
-        for name, fake in (("a", True), ("b", True), ("c", False), ("d", False))
-    }
-    before = stacked(rows, "a")
-    changed = dict(rows)
-    changed[("a", True), "clean"] = rows[("a", True), "clean"] - 50
-    after = stacked(changed, "a")
-    key = ("b", True), "clean"
-    assert before[key].logits == after[key].logits
-    assert stacked(changed, "c")[key].logits != before[key].logits
+def _with_teacher(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> FitConfig:
+    monkeypatch.setattr(
+        distil,
+        "load_config",
+        lambda name, same: replace(_tiny_teacher(name, same), **settings),
+    )
+    return TAUGHT
+
+
+@pytest.mark.parametrize("change", [{"unfrozen": 1}, {"cached_draws": 0}, {"encoder": "resnet18"}])
+def test_a_teacher_is_refused_where_it_could_not_teach(change: dict[str, Any]):
+    with pytest.raises(UsageError, match="teacher teaches"):
+        replace(TAUGHT, **change)
+
+
+def test_no_more_directions_are_taken_than_pictures_can_tell(splits: Splits, tmp_path: Path):
+    lessons = _lessons(tmp_path, splits)
+    few = splits.train[:9]
+    targets = distil._targets(lessons.teacher, few, 100)
+    assert targets.shape == (9, 4)
+    assert np.isfinite(targets.numpy()).all()
