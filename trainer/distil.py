@@ -77,7 +77,7 @@ class Lessons:
             def on_step(done: int, total: int) -> None:
                 if done == total or done % 50 == 0:
                     at = round(pictures * done / total)
-                    self._on_encode(f"taught by {config.teacher}", at, pictures)
+                    self._on_encode(f"lessons of {config.teacher}", at, pictures)
 
             distil(model, config, samples, self.front, self.teacher, on_step)
             state = {"model": model.encoder.state_dict(), "config": config.to_dict(), "epoch": 0}

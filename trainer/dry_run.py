@@ -32,7 +32,8 @@ class DryRun:
     `shapes`: pixels, features, maps, reconstruction, logit of its first batch. `parameters`:
     (all, trained) of each part and in total, with every stage trained that ever is. Times are
     in seconds of one batch, but `epoch_seconds`, without validation, and `encode_seconds`, for
-    the whole cache of encodings (0 without one), which come from them.
+    the whole cache of encodings (0 without one), which come from them. What a teacher says, and
+    its lessons, are in none of them.
     """
 
     device: str
@@ -75,7 +76,7 @@ def _dry_run(
     amp = amp_dtype(config, device)
     scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
     # As pictures pass, also where the fit would fill a cache: that would be to write.
-    online = replace(config, cached_draws=0, optimizer="adamw")
+    online = replace(config, cached_draws=0, optimizer="adamw", teacher="")
     source = open_source(model, splits, online, device, amp, processes=processes)
     plan = accumulation(source.sizes(), config.accumulate)
     weights = loss_weights(config, config.epochs - 1)
@@ -130,7 +131,7 @@ def _dry_run(
         learn_seconds=learn,
         batches=len(plan),
         steps=math.ceil(len(plan) / config.accumulate),
-        epoch_seconds=len(plan) * (learn if draws else load + learn),
+        epoch_seconds=len(plan) * (learn if draws and not config.unfrozen else load + learn),
         encode_seconds=draws * len(plan) * load,
     )
 

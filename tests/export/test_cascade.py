@@ -113,6 +113,24 @@ def test_scores_that_a_stage_was_not_calibrated_by_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_scores_of_the_same_benchmark_run_again_will_do(
+    parts: dict[str, Path], tmp_path: Path
+) -> None:
+    """On another machine they come out the same but for roundings."""
+    raw = json.loads(parts["fine.json"].read_text())
+    for change, taken in ((1.002, True), (1.05, False)):
+        other = json.loads(json.dumps(raw))
+        for row in other["left_out"]:
+            row["logits"] = [z * change for z in row["logits"]]
+        parts["fine.json"] = tmp_path / f"{change}.json"
+        parts["fine.json"].write_text(json.dumps(other))
+        if taken:
+            assert made(parts, tmp_path / "out").stages[1].name == "fine"
+        else:
+            with pytest.raises(UsageError, match="was not calibrated by these scores"):
+                made(parts, tmp_path / "out")
+
+
 def test_scores_without_the_pictures_names_are_refused(
     parts: dict[str, Path], tmp_path: Path
 ) -> None:

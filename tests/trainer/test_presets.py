@@ -54,7 +54,7 @@ def toy(name: str) -> FitConfig:
     """The preset at 64 pixels and from random weights: nothing is downloaded."""
     # From random weights nothing stays frozen, so that nothing can be cached.
     overrides: dict[str, Any] = {"size": 64, "encoder_weights": "none", "unfrozen": -1}
-    overrides |= {"cached_draws": 0, "optimizer": "adamw"}
+    overrides |= {"cached_draws": 0, "optimizer": "adamw", "teacher": ""}
     config = load_config(name, overrides)
     if config.perceptual.startswith("lpips"):
         config = replace(config, perceptual="stlpips-alex")

@@ -38,6 +38,9 @@ SOURCES = {("real", "camera"): 24, ("fake", "one"): 12, ("fake", "two"): 12}
 SPLITS = ("train", "train", "val", "test")
 
 
+TEACHER = Path(__file__).with_name("toy_teacher.toml")
+
+
 @dataclass(frozen=True)
 class Fitted:
     """The run of a preset that nobody interrupted."""
@@ -57,6 +60,7 @@ def toy(name: str) -> FitConfig:
         encoder_weights="none",
         # The original LPIPS would download its trunk.
         perceptual="stlpips-alex" if config.perceptual == "lpips-alex" else config.perceptual,
+        teacher=str(TEACHER) if config.teacher else "",
         freeze_epochs=min(config.freeze_epochs, 1),  # the unfrozen stages join on the way
         cached_draws=min(config.cached_draws, 2),
         epochs=EPOCHS,
