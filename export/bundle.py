@@ -117,7 +117,9 @@ def export_run(
             metrics["parity"]["half_max_probability_difference"] = (
                 half_parity.max_probability_difference
             )
-        card.write_text(model_card(metrics=metrics, notes=notes_text, **content), "utf-8")
+        card.write_text(
+            model_card(metrics=metrics, notes=notes_text, **content), "utf-8", newline="\n"
+        )
         write_bundle(work, metrics=metrics, **content)
     return Exported(read_bundle(out), parity, half_parity)
 
@@ -137,6 +139,8 @@ def read_figures(path: Path) -> Any:
         return json.loads(read_text(path), parse_constant=_refuse_constant)
     except ValueError as error:
         raise UsageError(f"{path}: not valid JSON: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: is nested too deeply") from None
 
 
 def read_text(path: Path) -> str:

@@ -87,7 +87,8 @@ def export_cascade(
             "metrics": metrics,
             "rescore": band,
         }
-        (work / CARD).write_text(cascade_card(bundles=bundles, notes=notes, **content), "utf-8")
+        card = cascade_card(bundles=bundles, notes=notes, **content)
+        (work / CARD).write_text(card, "utf-8", newline="\n")
         write_bundle(work, spec=None, stages=named, training={}, **content)
     return read_bundle(out)
 

@@ -14,10 +14,10 @@ import click
 from scanner import __version__
 from scanner.bundle import HALF_ENCODER
 from scanner.errors import UsageError
-from scanner.options.paths import ModelType
+from scanner.options.paths import ModelType, PathType
 from trainer.edge import run
 
-path_type = click.Path(path_type=Path, readable=False)
+path_type = PathType()
 
 notes_option = click.option("--notes", type=path_type, help="Markdown for the model card.")
 metrics_option = click.option(

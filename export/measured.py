@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from scanner.bundle import Bundle
 from scanner.errors import UsageError
+from scanner.text import one_line
 
 _POINT_FIGURES = (
     "count", "threshold", "accuracy", "balanced_accuracy", "precision", "recall", "specificity",
     "f1", "auc", "ap", "ece", "brier",
 )  # fmt: skip
+_KINDS = ("evaluation", "benchmark")
 _OF_PICTURES = ("keys", "groups", "logits", "cuts")
 
 
@@ -20,10 +23,39 @@ def digest(raw: Any, origin: str) -> dict[str, Any]:
     Of `trainer evaluate`'s evaluation.json (of one run): split, and for each tier the figures
     at each threshold and the accuracy of each source. Of `trainer benchmark`'s JSON: the
     summary over left-out families, each family's row, and the figures on known sources. Any
-    other object is kept as it is.
+    other object is kept as it is. Raises UsageError.
     """
     if not isinstance(raw, Mapping):
         raise UsageError(f"{origin}: must hold an object")
+    if raw.get("kind") in _KINDS:
+        raise UsageError(
+            f"{origin}: its kind {raw['kind']!r} is that of figures which a bundle holds already; "
+            "give the file that the trainer's command left"
+        )
+    try:
+        return _digest(raw, origin)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{origin}: no whole file of `trainer evaluate` or `trainer benchmark` "
+            f"({type(error).__name__}: {one_line(error, 100)}); run the command again"
+        ) from None
+
+
+def require_own(raw: Any, bundle: Bundle, origin: str) -> None:
+    """Raises UsageError where `raw`, of `trainer evaluate`, is of another bundle than this.
+
+    Of a run it does not say which bundle was made of it.
+    """
+    runs = raw.get("runs") if isinstance(raw, Mapping) else None
+    for run in runs.values() if isinstance(runs, Mapping) else ():
+        of = run.get("bundle") if isinstance(run, Mapping) else None
+        if of is not None and of != (own := f"{bundle.name}@{bundle.digest}"):
+            raise UsageError(
+                f"{origin}: is of {one_line(of, 80)}, and this is {own}; evaluate this one"
+            )
+
+
+def _digest(raw: Mapping[str, Any], origin: str) -> dict[str, Any]:
     if isinstance(raw.get("runs"), Mapping):
         if len(raw["runs"]) != 1:
             raise UsageError(f"{origin}: holds {len(raw['runs'])} runs; evaluate this one alone")

@@ -10,8 +10,16 @@ from typing import Any, TypeGuard
 
 from export.bundle import read_figures, read_text, refuse_reserved
 from export.card import cascade_card, model_card
-from export.measured import digest
-from scanner.bundle import CARD, EMBEDDED, REQUIRED_GRAPHS, Bundle, bundle_path, read_bundle
+from export.measured import digest, require_own
+from scanner.bundle import (
+    CARD,
+    EMBEDDED,
+    HALF_ENCODER,
+    REQUIRED_GRAPHS,
+    Bundle,
+    bundle_path,
+    read_bundle,
+)
 from scanner.bundle_writing import building, write_bundle
 from scanner.errors import UsageError
 from scanner.stages import FOLDERS
@@ -37,12 +45,16 @@ def restate(
     """
     folder, out = bundle_path(model), out.absolute()
     refuse_reserved(measured)
-    figures = {key: digest(read_figures(path), str(path)) for key, path in measured.items()}
+    raw = {key: read_figures(path) for key, path in measured.items()}
+    figures = {key: digest(raw[key], str(path)) for key, path in measured.items()}
     text = "" if notes is None else read_text(notes)
     with building(out) as work:
         old = _copied(folder, work, before)
+        for key, path in measured.items():
+            require_own(raw[key], old, str(path))
         if notes is None:
-            text = read_text(work / CARD).partition("\n")[2].partition(_NOTES_END)[0]
+            # The last one: whoever wrote the notes may have a heading of that name, too.
+            text = read_text(work / CARD).partition("\n")[2].rpartition(_NOTES_END)[0]
         content: dict[str, Any] = {
             "name": old.name,
             "thresholds": old.thresholds,
@@ -66,7 +78,7 @@ def restate(
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             lacks = f"lacks figures that a card is made of ({one_line(error)})"
             raise UsageError(f"{folder}: {lacks}; export it anew") from None
-        (work / CARD).write_text(card, "utf-8")
+        (work / CARD).write_text(card, "utf-8", newline="\n")
         write_bundle(work, training=dict(old.training), **kind, **content)
     return read_bundle(out)
 
@@ -76,6 +88,8 @@ def _copied(folder: Path, work: Path, before: Sequence[Path]) -> Bundle:
     raw = read_figures(folder / "bundle.json") if (folder / "bundle.json").is_file() else None
     stages = raw.get("stages") if isinstance(raw, dict) else None
     if not _are_stages(stages):  # nor anything that is none: reading says what is wrong
+        if before:
+            raise UsageError(f"{folder}: is no cascade, whose stages --before is for")
         bundle = read_bundle(folder)
         for name in ("bundle.json", *bundle.files):
             shutil.copyfile(folder / name, work / name)
@@ -97,8 +111,10 @@ def _copied(folder: Path, work: Path, before: Sequence[Path]) -> Bundle:
                 )
             stage["digest"] = now.digest
         if name not in EMBEDDED:
-            shutil.copytree(folder / place, work / place)
-    (work / CARD).write_text(read_text(folder / CARD), "utf-8")
+            (work / place).mkdir()
+            for file in ("bundle.json", *now.files):
+                shutil.copyfile(now.path / file, work / place / file)
+    shutil.copyfile(folder / CARD, work / CARD)  # to the byte, for it has a digest
     (work / "bundle.json").write_text(json.dumps(raw), "utf-8")
     return read_bundle(work)
 
@@ -114,7 +130,7 @@ def _are_stages(raw: Any) -> TypeGuard[list[dict[str, str]]]:
 
 def _decides(bundle: Bundle) -> tuple[Any, ...]:
     """All that scores and verdicts depend on."""
-    graphs = [bundle.files[name] for name in REQUIRED_GRAPHS]
+    graphs = [bundle.files.get(name) for name in (*REQUIRED_GRAPHS, HALF_ENCODER)]
     return (
         bundle.spec, graphs, dict(bundle.thresholds), bundle.operating_point, bundle.temperature,
         bundle.unsure,

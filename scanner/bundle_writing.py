@@ -67,7 +67,7 @@ def write_bundle(
         "files": {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files},
     }
     text = json.dumps(raw, indent=2, sort_keys=False, allow_nan=False) + "\n"
-    (out / "bundle.json").write_text(text, encoding="utf-8")
+    (out / "bundle.json").write_text(text, encoding="utf-8", newline="\n")
     return read_bundle(out)
 
 

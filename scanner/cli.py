@@ -254,7 +254,10 @@ def run(args: list[str] | None = None) -> int:
         return INTERRUPTED
     except click.NoSuchOption as error:
         # As a shell puts one in the place of *.
-        file = next((arg for arg in args or () if arg[:1] == "-" and os.path.lexists(arg)), None)
+        given = list(args or ())
+        options = given[: given.index("--")] if "--" in given else given
+        name = error.option_name
+        file = next((arg for arg in options if arg.startswith(name) and os.path.lexists(arg)), None)
         hint = f" For the file give ./{file}, or -- before all names." if file else ""
         _complain(error.format_message() + hint)
     except click.ClickException as error:

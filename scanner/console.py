@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from scanner.domain import out_of_domain
+from scanner.domain import no_score
 from scanner.find import count_all
 from scanner.options.walk import WalkOptions
 from scanner.tally import Tally
@@ -173,7 +173,7 @@ def show_summary(
 
 def _unsure(verdict: Verdict) -> str:
     """P(fake) and the name; for what no model here can judge, the reason in place of a number."""
-    why = ", ".join(out_of_domain(verdict.facts))
+    why = ", ".join(no_score(verdict.facts, verdict.verdict))
     if why:
         return f"{'--':>6}  {verdict.ref.name} ({why})"
     return f"{verdict.p_fake:.4f}  {verdict.ref.name}"

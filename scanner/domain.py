@@ -35,6 +35,13 @@ def out_of_domain(facts: FileFacts) -> tuple[Note, ...]:
     return tuple(note for note in facts.notes if note in OUT_OF_DOMAIN)
 
 
+def no_score(facts: FileFacts, verdict: str | None) -> tuple[Note, ...]:
+    """Why a file without a verdict, `unsure`, has a score that is none: it is no more than a place
+    to sort it to. One that was decided, at a threshold without a band, was decided by its score.
+    """
+    return out_of_domain(facts) if verdict == "unsure" else ()
+
+
 def with_notes(facts: FileFacts, squares: npt.NDArray[np.uint8]) -> FileFacts:
     """`facts` with a note for each limit that the picture is beyond.
 

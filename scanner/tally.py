@@ -7,7 +7,7 @@ from bisect import insort
 from collections import Counter
 from dataclasses import dataclass, field
 
-from scanner.domain import out_of_domain
+from scanner.domain import no_score
 from scanner.types import Failed, Reason, Verdict
 
 
@@ -56,5 +56,5 @@ def _keep(best: list[Verdict], verdict: Verdict, most: int) -> None:
 
 
 def _rank(verdict: Verdict) -> tuple[bool, float, bytes]:
-    unjudged = bool(out_of_domain(verdict.facts))
+    unjudged = bool(no_score(verdict.facts, verdict.verdict))
     return unjudged, -verdict.p_fake, os.fsencode(verdict.ref.path)

@@ -30,6 +30,8 @@ def check_target(out: Path) -> None:
 
     The folder is replaced whole, so anything else in it would be lost.
     """
+    if out.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise UsageError(f"{out}: the working directory lies in it; name another with --out")
     if not out.exists() and not out.is_symlink():
         return
     if not out.is_dir() or out.is_symlink():

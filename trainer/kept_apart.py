@@ -39,6 +39,13 @@ def check_families(samples: Sequence[Sample], family: Mapping[str, str], holdout
     for label, name in enumerate(LABELS):
         families = {family[s.source] for s in samples if s.label == label}
         if len(families) < _LEAST_FAMILIES:
+            sources = sorted({s.source for s in samples if s.label == label})
+            if len(sources) > 1:
+                raise UsageError(
+                    f"--family {min(families)} takes in all {name} sources "
+                    f"({', '.join(sources)}), and without it there are none to learn from; "
+                    "benchmark needs two families of each class"
+                )
             raise UsageError(
                 f"all {name} pictures are of one source, {min(families)!r}, and without it there "
                 "are none to learn from; pictures of one source belong in a folder of their own "

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scanner.options.paths import PathType
+
 if TYPE_CHECKING:
     from trainer.decoded import DecodedPictures
 
-path_type = click.Path(path_type=Path)
+path_type = PathType()
 Command = Callable[..., Any]
 
 

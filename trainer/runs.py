@@ -9,7 +9,7 @@ from pathlib import Path
 from scanner.bundle import EMBEDDED, Bundle, bundle_path, names_bundle, read_bundle
 from scanner.errors import UsageError
 from trainer.checkpoint import load_run
-from trainer.config import FitConfig, config_from_dict, load_config
+from trainer.config import FitConfig, load_config
 from trainer.data import Sample
 from trainer.decoded import DecodedPictures
 from trainer.loader import Pictures
@@ -17,6 +17,8 @@ from trainer.models import AutoencoderClassifier
 from trainer.selection import Seen, read_seen
 from trainer.shipped import Shipped
 from trainer.tiers import Tier
+
+_LOADING = ("holdout", "batch_size", "workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,14 @@ def _open_run(path: Path, name: str) -> Run:
 
 
 def _opened_bundle(bundle: Bundle, name: str) -> Run:
-    # A cascade has no fit of its own: what is needed of one is how pictures are loaded.
+    # A cascade has no fit of its own. What is needed of one is how pictures are loaded, and no
+    # more: its other settings may be those of another version.
     fitted = bundle.models[0].training.get("config")
-    config = config_from_dict(fitted, origin=str(bundle.path)) if fitted else load_config("default")
+    known = fitted if isinstance(fitted, Mapping) else {}
+    try:
+        config = load_config("default", {name: known[name] for name in _LOADING if name in known})
+    except UsageError:
+        config = load_config("default")
     return Run(
         name=name,
         path=bundle.path,

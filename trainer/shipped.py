@@ -23,7 +23,8 @@ _EDGE = 1e-15
 class Shipped:
     """The graphs of a bundle in the place of a run's model.
 
-    P(fake) is that of a scan, before `unsure`: a cascade's is that of the stage that decides.
+    P(fake) is that of a scan, before `unsure` and the limits of `scanner.domain`: a cascade's is
+    that of the stage that decides.
     """
 
     def __init__(self, bundle: Bundle) -> None:

@@ -84,7 +84,8 @@ def parse(text: str) -> Filter:
         name = _SAME.get(key.lower(), key.lower())
         if name not in VALUES:
             if word and len(key) > 1 and not word.startswith(("/", "\\")):
-                raise UsageError(f"no field {key}: here, but {' '.join(VALUES)}")
+                fields = " ".join(VALUES)
+                raise UsageError(f"no field {key}: but {fields}; else quote it")
             # A Windows drive, an address: colons are in paths too.
             texts.append(f"{key}:{value}")
         elif value and name == "tag":
@@ -154,7 +155,10 @@ def _range(name: str, given: dict[str, str]) -> tuple[float | None, float | None
     marked = [text is not None and text.endswith("%") for text in texts]
     values = [None if text is None else float(text.rstrip("% ")) for text in texts]
     # Above 1 nobody means a share of one.
-    per_cent = any(v is not None and v > 1 and not m for v, m in zip(values, marked, strict=True))
+    bare = [v for v, m in zip(values, marked, strict=True) if v is not None and not m]
+    per_cent = any(v > 1 for v in bare)
+    if per_cent and any(0 < v < 1 for v in bare):
+        raise UsageError(f"{name}: one is a share, one per cent; write % behind both")
     shares = [
         None if v is None else v / (100 if m or per_cent else 1)
         for v, m in zip(values, marked, strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from scanner.domain import out_of_domain
+from scanner.domain import no_score
 from scanner.errors import ImgscanError, UsageError
 from scanner.journal.reviews import Decision
 from scanner.report import open_report
@@ -182,7 +182,7 @@ class PlainTriage:
         facts = item.facts
         self.say(f"Path: {item.ref.name}")
         self.say(f"Says: {_verdict(item)}")
-        judged = item.p_fake is not None and not out_of_domain(item.facts)
+        judged = item.p_fake is not None and not no_score(item.facts, item.verdict)
         score = f"P(fake) {percent(item.p_fake or 0)}; " if judged else ""
         low, high = bounds(self.triage.subject.point)
         unsure = f", unsure from {percent(low)}" if low < high else ""
@@ -290,6 +290,6 @@ def _line(item: Item) -> str:
 def _verdict(item: Item) -> str:
     if item.p_fake is None:
         return f"failed, {item.reason}: {item.detail}"
-    if why := out_of_domain(item.facts):
+    if why := no_score(item.facts, item.verdict):
         return f"{item.verdict}, no score to go by: {', '.join(why)}"
     return f"{item.verdict}, confidence {percent(item.confidence or 0)}"

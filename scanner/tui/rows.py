@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scanner.domain import out_of_domain
+from scanner.domain import no_score
 from scanner.text import percent, printable
 from scanner.tui.cells import Cell, Column
 from scanner.tui.items import Item
@@ -99,6 +99,6 @@ def _score(item: Item) -> Cell:
     if item.confidence is None:
         return Cell(item.reason or "", "failed")
     kind = _KINDS.get(item.verdict or "", "")
-    if out_of_domain(item.facts):  # the score is no more than a place to sort it to
+    if no_score(item.facts, item.verdict):
         return Cell(f"{'--':>{BAR + 8}}", kind)
     return Cell(f"{bar(item.confidence)} {percent(item.confidence):>7}", kind)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
@@ -203,7 +205,129 @@ def test_a_cascade_follows_a_restated_stage_and_no_other(
     assert restated.stages[0].digest == read_bundle(cascade / "first").digest
     assert restated.thresholds == read_bundle(EMBEDDED["cascade"]).thresholds
 
-    stage = json.loads((cascade / "first" / "bundle.json").read_text())
-    (cascade / "first" / "bundle.json").write_text(json.dumps({**stage, "temperature": 2.0}))
+    assert {file.name for file in (restated.path / "first").iterdir()} == {
+        "bundle.json", *restated.stages[0].files
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="is no cascade"):
+        restate(former, tmp_path / "other", measured={}, before=[former])
+
+
+@pytest.mark.parametrize(
+    "change", ["temperature", "thresholds", "operating_point", "unsure", "graph", "half"]
+)
+def test_a_stage_that_scores_or_judges_otherwise_is_refused(change: str, tmp_path: Path):
+    cascade, former = tmp_path / "cascade", tmp_path / "former"
+    shutil.copytree(EMBEDDED["cascade"], cascade)
+    first = shutil.copytree(EMBEDDED["fast"], cascade / "first")
+    shutil.copytree(EMBEDDED["fast"], former)
+    raw = json.loads((cascade / "bundle.json").read_text())
+    raw["stages"][0]["model"] = "first"
+    (cascade / "bundle.json").write_text(json.dumps(raw))
+    stage = json.loads((first / "bundle.json").read_text())
+    changed: dict[str, Any] = {
+        "temperature": 2.0, "operating_point": "best_f1", "unsure": None,
+        "thresholds": {**stage["thresholds"], "youden": 0.6},
+    }  # fmt: skip
+    if change in changed:
+        stage[change] = changed[change]
+    else:
+        graph = onnx.load(first / "encoder.onnx")
+        graph.doc_string = "another"
+        name = "encoder.onnx" if change == "graph" else "encoder.fp16.onnx"
+        (first / name).write_bytes(graph.SerializeToString())
+        stage["files"][name] = hashlib.sha256((first / name).read_bytes()).hexdigest()
+    (first / "bundle.json").write_text(json.dumps(stage))
     with pytest.raises(UsageError, match="scores otherwise"):
         restate(cascade, tmp_path / "out", measured={}, before=[former])
+    assert not (tmp_path / "out").exists()
+
+
+def test_notes_with_a_heading_like_our_own_stay_whole(bundle: Bundle, tmp_path: Path):
+    notes = tmp_path / "notes.md"
+    notes.write_text("Intro.\n\n## Model\n\nMine.\n\n## Limits\n\nThose that matter.\n")
+    one = restate(bundle.path, tmp_path / "one", measured={}, notes=notes)
+    two = restate(one.path, tmp_path / "two", measured={})
+    assert two.digest == one.digest
+    assert "Those that matter." in (two.path / "MODEL_CARD.md").read_text("utf-8")
+
+
+def test_a_cascades_card_is_read_to_the_byte(tmp_path: Path):
+    folder = shutil.copytree(EMBEDDED["cascade"], tmp_path / "cascade")
+    card = folder / "MODEL_CARD.md"
+    card.write_bytes(card.read_bytes().replace(b"\n", b"\r\n"))
+    raw = json.loads((folder / "bundle.json").read_text())
+    raw["files"]["MODEL_CARD.md"] = hashlib.sha256(card.read_bytes()).hexdigest()
+    (folder / "bundle.json").write_text(json.dumps(raw))
+    assert restate(folder, tmp_path / "out", measured={}).name == "cascade"
+
+
+def test_another_bundles_figures_are_refused(bundle: Bundle, run: Path, data: Path, tmp_path: Path):
+    other = export_run(run, tmp_path / "other", name="other").bundle
+    CliRunner().invoke(
+        evaluate_command, [str(other.path), "--data", str(data), "--out", str(tmp_path / "judged")]
+    )
+    figures = {"holdout": tmp_path / "judged" / "evaluation.json"}
+    with pytest.raises(UsageError, match=f"is of other@{other.digest}, and this is tiny@"):
+        restate(bundle.path, tmp_path / "out", measured=figures)
+    assert restate(other.path, tmp_path / "out", measured=figures).metrics["holdout"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"runs": {"a": {}}}', '{"runs": {"a": 1}}', '{"left_out": 3, "summary": {}}',
+     '{"kind": "evaluation"}', "[" * 100_000, "[]", "{"],
+)  # fmt: skip
+def test_figures_that_are_none_are_refused_by_their_own_name(
+    text: str, bundle: Bundle, tmp_path: Path
+):
+    (tmp_path / "figures.json").write_text(text)
+    with pytest.raises(UsageError) as raised:
+        restate(bundle.path, tmp_path / "out", measured={"holdout": tmp_path / "figures.json"})
+    assert str(raised.value).startswith(str(tmp_path / "figures.json"))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_bundle_json_nested_too_deeply_is_one_line(tmp_path: Path):
+    shutil.copytree(EMBEDDED["cascade"], tmp_path / "odd")
+    (tmp_path / "odd" / "bundle.json").write_text("[" * 100_000)
+    with pytest.raises(UsageError, match="nested too deeply"):
+        restate(tmp_path / "odd", tmp_path / "out", measured={})
+
+
+@pytest.mark.parametrize("config", ["x", [1], {"batch_size": "many"}, {"of_the_future": 1}])
+def test_a_bundle_of_another_versions_fit_can_be_judged(config: Any, bundle: Bundle, data: Path):
+    raw = json.loads((bundle.path / "bundle.json").read_text())
+    raw["training"]["config"] = config
+    (bundle.path / "bundle.json").write_text(json.dumps(raw))
+    assert judged(bundle.path, data).runs[0].tiers[0].p_fake.std() > 1e-3
+
+
+def test_beside_a_run_a_bundle_is_judged_on_what_the_run_is(
+    bundle: Bundle, run: Path, data: Path, tmp_path: Path
+):
+    raw = json.loads((bundle.path / "bundle.json").read_text())
+    raw["training"]["config"]["holdout"] = "what its maker called it"
+    (bundle.path / "bundle.json").write_text(json.dumps(raw))
+    done = CliRunner().invoke(
+        evaluate_command,
+        [str(bundle.path), str(run), "--data", str(data), "--out", str(tmp_path / "judged")],
+    )
+    assert done.exit_code == 0, done.output
+    runs = json.loads((tmp_path / "judged" / "evaluation.json").read_text())["runs"]
+    counts = {row["tiers"]["clean"]["thresholds"]["half"]["count"] for row in runs.values()}
+    assert len(runs) == 2
+    assert len(counts) == 1
+    assert "do not compare" not in done.output
+
+
+@pytest.mark.parametrize("out", [".", "..", ""])
+def test_an_evaluation_does_not_take_the_place_of_the_working_directory(
+    out: str, bundle: Bundle, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    done = CliRunner().invoke(
+        evaluate_command, [str(bundle.path), "--data", str(data), "--out", out]
+    )
+    assert isinstance(done.exception, UsageError)
+    assert "working directory" in str(done.exception)

@@ -110,6 +110,9 @@ def test_a_file_that_is_taken_for_an_option_is_named_with_the_remedy(
     Path("-dash.webp").touch()
     assert run(["-dash.webp"]) == 3
     assert "./-dash.webp, or --" in capsys.readouterr().err
+    for args in (["--bogus", "--", "-dash.webp"], ["--modle=fast", "--", "-dash.webp"]):
+        assert run(args) == 3
+        assert "-dash.webp" not in capsys.readouterr().err, "it is not what was taken for an option"
 
 
 def test_a_folder_called_as_an_embedded_model_is_given_with_a_dot(

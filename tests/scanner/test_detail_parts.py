@@ -290,3 +290,10 @@ def test_a_detector_that_cannot_be_had_is_a_problem_and_no_end():
     assert arrived.wait(10)
     assert got[0].problem == "the maps cannot be made: no such device"
     maps.close()
+
+
+def test_what_was_decided_without_a_band_was_decided_by_its_score() -> None:
+    odd = item(facts=FileFacts(notes=("elongated",)), p_fake=0.9958, verdict="fake")
+    text = text_of(score_text(odd, {"youden": 0.6}, 64), 70)
+    assert "no score" not in text
+    assert text.startswith("fake  confidence 99.58%")

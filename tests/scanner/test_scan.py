@@ -240,3 +240,11 @@ def test_the_tally_keeps_the_surest_suspects_and_no_more() -> None:
     assert [verdict.ref.path.name for verdict in tally.surest] == ["f", "a", "b"]
     assert [failed.ref.path.name for failed in tally.first_failed] == ["g"]
     assert (tally.scanned, tally.suspects, tally.failed) == (8, 5, 2)
+
+
+def test_a_suspect_without_a_band_keeps_its_place_whatever_its_notes() -> None:
+    tally = Tally(keep_suspects=2, keep_unsure=1, keep_failures=1)
+    for name, score, odd in [("a", 0.24, False), ("b", 0.59, True), ("c", 0.71, False)]:
+        facts = FileFacts(notes=("elongated",)) if odd else FileFacts()
+        tally.add(judge(ImageRef(Path(name)), facts, score, OperatingPoint("given", 0.2)))
+    assert [verdict.ref.path.name for verdict in tally.surest] == ["c", "b"]

@@ -79,7 +79,17 @@ def test_what_is_typed_becomes_a_filter(typed, wanted) -> None:
 
 @pytest.mark.parametrize(
     "typed",
-    ["verdict:maybe", "p:abc", "conf:..", "p:120%..", "conf:>101", "review:x", "colour:red"],
+    [
+        "verdict:maybe",
+        "p:abc",
+        "conf:..",
+        "p:120%..",
+        "conf:>101",
+        "review:x",
+        "colour:red",
+        "p:0.5..90",
+        "conf:0.2..3",
+    ],
 )
 def test_a_filter_that_is_wrong_says_what_can_be_typed(typed) -> None:
     with pytest.raises(UsageError, match=typed.split(":")[0]) as raised:

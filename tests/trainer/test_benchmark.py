@@ -103,6 +103,14 @@ def test_a_replaced_picture_is_encoded_anew(data: Path, tmp_path: Path):
     assert EncodedPictures(tmp_path, model, samples, FROZEN, device).folder != before
 
 
+def test_a_family_of_all_sources_of_a_class_is_refused_by_its_own_name(data: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match=r"--family all takes in all fake sources \(a_b, d\)"):
+        module.benchmark(
+            FROZEN, load_samples(data), tmp_path / "out.json", merged={"all": ["a_b", "d"]},
+            cache=tmp_path / "cache",
+        )  # fmt: skip
+
+
 def test_a_class_of_one_source_is_refused_before_anything_is_encoded(tmp_path: Path):
     sources = {("real", "one"): 8, ("fake", "a"): 8, ("fake", "b"): 8}
     data = make_data(tmp_path / "data", sources, split_of=("train", "train", "train", "test"))

@@ -161,10 +161,18 @@ def _select(
     from trainer.selection import OF_BUNDLES, limited, select
     from trainer.shipped import Shipped
 
+    found = [
+        select(samples, run.seen, split=split, holdout=run.config.holdout, origin=data)
+        for run in runs
+    ]
+    of_runs = [s for run, s in zip(runs, found, strict=True) if not isinstance(run.model, Shipped)]
     selected = []
-    for run in runs:
-        wanted = select(samples, run.seen, split=split, holdout=run.config.holdout, origin=data)
+    for run, wanted in zip(runs, found, strict=True):
         if isinstance(run.model, Shipped):
+            # Beside runs it is judged on what they are judged on, if that is the same for all:
+            # its own maker's split may be called otherwise.
+            if split is None and len({selection.samples for selection in of_runs}) == 1:
+                wanted = replace(of_runs[0], warnings=())
             wanted = replace(wanted, warnings=(*wanted.warnings, OF_BUNDLES))
         selected.append((run, limited(wanted, limit, seed)))
     return selected

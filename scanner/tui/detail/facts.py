@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rich.table import Column, Table
 from rich.text import Text
 
-from scanner.domain import out_of_domain
+from scanner.domain import no_score
 from scanner.text import printable
 from scanner.tui.items import Item
 from scanner.types import FileFacts, Note, Reason
@@ -66,7 +66,7 @@ def facts_text(
     if facts.mtime_ns is not None:
         rows.append(("changed", _moment(facts.mtime_ns)))
     # Of a file with a score, those that take its worth away stand in the score's place.
-    above = () if item.p_fake is None else out_of_domain(facts)
+    above = no_score(facts, item.verdict)
     rows += [("note", NOTES[note]) for note in facts.notes if note not in above]
     if now is not None and _differ(facts, now):
         rows.append(("attention", "the file has changed since it was scanned; scan it again"))

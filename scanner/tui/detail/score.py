@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from textual.content import Content
 
-from scanner.domain import out_of_domain
+from scanner.domain import no_score
 from scanner.text import percent
 from scanner.tui.detail.facts import NOTES
 from scanner.tui.items import Item
@@ -36,7 +36,7 @@ def score_text(
     what no model here can judge there is the reason alone.
     """
     assert item.p_fake is not None
-    if why := out_of_domain(item.facts):
+    if why := no_score(item.facts, item.verdict):
         verdict = item.verdict or ""
         reasons = "".join(f"{NOTES[note]}\n" for note in why)
         return Content.assemble(
