@@ -33,7 +33,7 @@ def model_card(
         "## Model",
         "",
         f"- Preset `{config['preset']}`: encoder {config['encoder']}"
-        f" ({_trained(config['unfrozen'])}), decoder {config['decoder']}, head "
+        f" ({_trained(config)}), decoder {config['decoder']}, head "
         f"{' -> '.join(str(n) for n in [*config['head'], 1])}",
         *_experts(training),
         f"- Losses: reconstruction {config['reconstruction']}, classification "
@@ -43,7 +43,12 @@ def model_card(
         f"- Input: {spec.views} square view(s) of {spec.size} x {spec.size} pixels, short side "
         f"resized ({spec.resampling}){', grey' if spec.grey else ''}",
         f"- Fitted on {pictures['train']} pictures, validated on {pictures['val']}; "
-        f"{pictures['holdout']} were held out",
+        f"{pictures['holdout']} were held out"
+        + (
+            f"; {pictures['unlabelled']} without labels had a part in what the encoder was taught"
+            if pictures.get("unlabelled")
+            else ""
+        ),
         f"- Agreement of the ONNX graphs with torch on {metrics['parity']['pictures']} golden "
         f"pictures: P(fake) differs by at most "
         f"{metrics['parity']['max_probability_difference']:.1e}",
@@ -305,7 +310,11 @@ def _row(title: str, figures: Mapping[str, Any]) -> str:
     return f"| {title} | " + " | ".join("-" if c is None else f"{c:.3f}" for c in cells) + " |"
 
 
-def _trained(unfrozen: int) -> str:
+def _trained(config: Mapping[str, Any]) -> str:
+    unfrozen = config["unfrozen"]
+    if config.get("teacher"):
+        taught = f"last {config['taught_stages']} stages taught by `{config['teacher']}`"
+        return f"{taught}, then frozen"
     if unfrozen == 0:
         return "frozen"
     return "all trained" if unfrozen < 0 else f"last {unfrozen} stages trained"

@@ -46,6 +46,7 @@ def load_splits(
     config: FitConfig,
     say: Callable[[str], None],
     decoded: DecodedPictures | None = None,
+    unlabelled: Sequence[Sample] = (),
 ) -> Splits:
     """Read, check and split the data; says what was skipped and what is left.
 
@@ -73,7 +74,8 @@ def load_splits(
     if twins := across_splits(splits):
         some = "; ".join(f"{one.key} and {other.key}" for one, other in twins[:3])
         say(f"warning: {len(twins)} files stand in two splits, which flatters the figures: {some}")
-    used = (*splits.train, *splits.val)
+    splits = replace(splits, unlabelled=tuple(unlabelled))
+    used = (*splits.train, *splits.val, *splits.unlabelled)
     spec = config.preprocess((0, 0, 0), (1, 1, 1))
     if decoded is None:
         _, failures = check_readable(used, spec)
@@ -82,7 +84,10 @@ def load_splits(
 
         train, val = fit_recipes(spec, config.augment)
         failures = decoded.fill(
-            [*((s, train) for s in splits.train), *((s, val) for s in splits.val)]
+            [
+                *((s, train) for s in (*splits.train, *splits.unlabelled)),
+                *((s, val) for s in splits.val),
+            ]
         )
         if decoded.full:
             say("the cache of decoded pictures is full: the rest is decoded in every epoch")
@@ -102,7 +107,12 @@ def _without(splits: Splits, bad: set[str]) -> Splits:
     def kept(part: Sequence[Sample]) -> tuple[Sample, ...]:
         return tuple(s for s in part if str(Path(s.key)) not in bad)
 
-    left = replace(splits, train=kept(splits.train), val=kept(splits.val))
+    left = replace(
+        splits,
+        train=kept(splits.train),
+        val=kept(splits.val),
+        unlabelled=kept(splits.unlabelled),
+    )
     if any({s.label for s in part} != {REAL, FAKE} for part in (left.train, left.val)):
         raise UsageError("too few readable pictures are left: a class is missing")
     return left

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from scanner.errors import UsageError
 from scanner.preprocess import PreprocessSpec
 from scanner.types import Failed
-from trainer.samples import FAKE, FILE_COLUMNS, LABELS, REAL, Sample, load_samples
+from trainer.samples import (
+    FAKE,
+    FILE_COLUMNS,
+    LABELS,
+    REAL,
+    Sample,
+    load_samples,
+)
 
 __all__ = [
     "FAKE", "FILE_COLUMNS", "LABELS", "REAL", "Sample", "Splits", "across_splits",
@@ -26,13 +33,15 @@ PARTS = ("train", "val", "holdout")
 class Splits:
     """Disjoint parts of one data set; no group stands in two of the first three.
 
-    `left_out` is of splits that the data names and that a fit has no use for.
+    `left_out` is of splits that the data names and that a fit has no use for; `unlabelled` are
+    pictures that a teacher alone speaks of.
     """
 
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
     holdout: tuple[Sample, ...]
     left_out: tuple[Sample, ...] = ()
+    unlabelled: tuple[Sample, ...] = ()
 
 
 def split_samples(
@@ -188,6 +197,8 @@ def describe(splits: Splits, say: Callable[[str], None]) -> None:
         counts = Counter(s.label for s in part)
         sources = len({(s.label, s.source) for s in part})
         say(f"{name:8s} {counts[REAL]:6d} real {counts[FAKE]:6d} fake {sources:4d} sources")
+    if splits.unlabelled:
+        say(f"{'unlabelled':8s} {len(splits.unlabelled):4d} pictures, for the teacher's lessons")
     if splits.left_out:
         say(_unused_line(splits.left_out))
 

@@ -237,10 +237,11 @@ def _teach(
     elif isinstance(cache, EncodedPictures):
         model.encoder.load_state_dict(cache.model.encoder.state_dict())
     else:
-        samples = sorted((*splits.train, *splits.val), key=lambda sample: sample.key)
+        pupils = (*splits.train, *splits.unlabelled)
+        samples = sorted((*pupils, *splits.val), key=lambda sample: sample.key)
         student = copy.deepcopy(model)
         lessons = Lessons(cache, student, samples, config, device, on_encode, decoded)
-        lessons.teach(model, splits.train)
+        lessons.teach(model, pupils)
 
 
 def _refuse_infinite(losses: list[float], epoch: int, step: int) -> None:

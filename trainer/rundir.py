@@ -46,7 +46,8 @@ def _write_splits(path: Path, splits: Splits) -> None:
 
 def _split_rows(splits: Splits) -> list[list[str]]:
     parts: list[tuple[str, Sequence[Sample]]] = [
-        ("train", splits.train), ("val", splits.val), ("holdout", splits.holdout)
+        ("train", splits.train), ("val", splits.val), ("holdout", splits.holdout),
+        ("unlabelled", splits.unlabelled),
     ]  # fmt: skip
     return [[s.key, str(s.label), s.source, s.group, name] for name, part in parts for s in part]
 
@@ -120,7 +121,10 @@ def conclude(
             name: _figures(p, scores.labels, threshold, config.prior)
             for name, threshold in {"half": 0.5, **calibration.thresholds}.items()
         },
-        "pictures": {name: len(getattr(splits, name)) for name in ("train", "val", "holdout")},
+        "pictures": {
+            **{name: len(getattr(splits, name)) for name in ("train", "val", "holdout")},
+            **({"unlabelled": len(splits.unlabelled)} if splits.unlabelled else {}),
+        },
         "seconds": checkpoint.load(out / checkpoint.LAST)["seconds"],
         "device": next(model.parameters()).device.type,
         "torch": torch.__version__,

@@ -28,6 +28,7 @@ from scanner.rules import WalkRules
 from scanner.types import Failed, ImageRef, Pixels
 
 REAL, FAKE = 0, 1
+UNKNOWN = -1  # the label of a picture that has none
 LABELS = ("real", "fake")
 
 # Names met in public data sets, lower case; the first of each is ours.
@@ -53,7 +54,7 @@ FILE_COLUMNS = ("file", "path", "filename", "image")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled picture. `label` is 0 for real and 1 for fake.
+    """One picture. `label` is 0 for real, 1 for fake, -1 where nobody knows.
 
     `key` names it inside its data set and stays the same wherever that lies; pictures of one
     `group` never stand in different splits; `offset` and `length` locate it inside `path`
@@ -134,6 +135,23 @@ def load_samples(data: Path, *, kind_column: str = "") -> list[Sample]:
                 "in the manifest"
             )
     return sorted(samples, key=lambda sample: sample.key)
+
+
+def load_unlabelled(folder: Path) -> list[Sample]:
+    """All pictures below `folder`, of unknown class; sorted by key. Raises UsageError."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder of unlabelled pictures")
+    found = []
+    for ref in find_images([folder], rules=_ALL_FILES):
+        if isinstance(ref, Failed):
+            raise UsageError(f"{ref.ref.path}: {ref.detail}")
+        below = ref.path.relative_to(folder)
+        key = (Path("unlabelled") / below).as_posix()
+        source = below.parts[0] if len(below.parts) > 1 else "unlabelled"
+        found.append(Sample(key, UNKNOWN, source, group=key, split=None, path=ref.path))
+    if not found:
+        raise UsageError(f"{folder}: no pictures found")
+    return sorted(found, key=lambda sample: sample.key)
 
 
 def _class_of(name: str) -> int | None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from tiny_runs import CONFIG, make_data
 from torch import Tensor, nn
 
 from scanner.errors import UsageError
 from trainer import benchmark as benchmark_module
 from trainer import checkpoint, distil
+from trainer.commands.fit import fit as fit_command
 from trainer.config import FitConfig
 from trainer.data import Sample, Splits, load_samples, split_samples
 from trainer.distil import Lessons, teacher_config
@@ -243,3 +249,63 @@ def test_no_more_directions_are_taken_than_pictures_can_tell(splits: Splits, tmp
     targets = distil._targets(lessons.teacher, few, 100)
     assert targets.shape == (9, 4)
     assert np.isfinite(targets.numpy()).all()
+
+
+def test_unlabelled_pictures_are_taught_and_no_more(data: Path, tmp_path: Path):
+    extra = tmp_path / "extra"
+    for folder in ("one", "two"):
+        shutil.copytree(data / "real" / "b", extra / folder)
+    (extra / "two" / "00.png").write_bytes(b"no picture")
+    args = ["--data", str(data), "--preset", str(_preset(tmp_path)), "--workers", "0", "--quiet"]
+    plain = CliRunner().invoke(fit_command, [*args, "--out", str(tmp_path / "plain")])
+    assert plain.exit_code == 0, plain.output
+    more = [*args, "--unlabelled", str(extra), "--out", str(tmp_path / "more")]
+    done = CliRunner().invoke(fit_command, more)
+    assert done.exit_code == 0, done.output
+
+    found = {name: json.loads((tmp_path / name / "result.json").read_text())["pictures"]
+             for name in ("plain", "more")}  # fmt: skip
+    assert found["more"] == {**found["plain"], "unlabelled": 23}
+    rows = list(csv.DictReader((tmp_path / "more" / "splits.csv").open()))
+    assert Counter(row["label"] for row in rows if row["split"] == "unlabelled") == {"-1": 23}
+    one, other = (checkpoint.load_run(tmp_path / name)[0].encoder.state_dict()
+                  for name in ("plain", "more"))  # fmt: skip
+    moved = {name for name in one if not torch.equal(one[name], other[name])}
+    assert moved
+    assert all(name.startswith(("net.6.", "net.7.")) for name in moved)
+
+    again = CliRunner().invoke(fit_command, [*more, "--resume"])
+    assert again.exit_code == 0, again.output
+    without = CliRunner().invoke(fit_command, [*args, "--out", str(tmp_path / "more"), "--resume"])
+    assert "data has changed" in str(without.exception)
+
+
+@pytest.mark.parametrize(
+    ("folder", "settings", "said"),
+    [("extra", ["teacher="], "has no teacher"), ("gone", [], "no such folder"),
+     ("empty", [], "no pictures found")],
+)  # fmt: skip
+def test_unlabelled_pictures_want_a_teacher_and_to_be_there(
+    folder: str, settings: list[str], said: str, data: Path, tmp_path: Path
+):
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(data / "real" / "b", tmp_path / "extra")
+    done = CliRunner().invoke(
+        fit_command,
+        ["--data", str(data), "--preset", str(_preset(tmp_path)), "--out", str(tmp_path / "run"),
+         "--unlabelled", str(tmp_path / folder), *(f"--set={s}" for s in settings)],
+    )  # fmt: skip
+    assert isinstance(done.exception, UsageError)
+    assert said in str(done.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def _preset(folder: Path) -> Path:
+    """TAUGHT as a file."""
+    changed = {
+        name: value for name, value in TAUGHT.to_dict().items()
+        if value != getattr(FitConfig(preset=""), name) and name != "preset"
+    }  # fmt: skip
+    path = folder / "taught.toml"
+    path.write_text("\n".join(f"{k} = {json.dumps(v)}" for k, v in changed.items()))
+    return path

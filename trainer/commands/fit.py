@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--holdout", help="Split of the data that the fit never looks at.  [preset: test]")
 @click.option(
+    "--unlabelled",
+    type=path_type,
+    help="Folder of further pictures, for the lessons of a preset with a teacher.",
+)
+@click.option(
     "--real-per-fake",
     type=float,
     help="Real pictures to expect for one fake, in the draws and in P(fake).",
@@ -64,6 +69,7 @@ def fit(
     machine: Machine,
     out: Path,
     resume: bool,
+    unlabelled: Path | None,
     per_class_experts: bool,
     dry_run: bool,
     quiet: bool,
@@ -82,7 +88,9 @@ def fit(
         raise UsageError("--experts and --expert-column say which: give --per-class-experts, too")
     first = os.environ.get("RANK", "0") == "0"
     try:
-        _fit(request, cache, machine, out, resume, dry_run, quiet or not first, overrides)
+        _fit(
+            request, cache, machine, out, resume, unlabelled, dry_run, quiet or not first, overrides
+        )  # fmt: skip
     except UsageError:
         if first:
             raise
@@ -95,6 +103,7 @@ def _fit(
     machine: Machine,
     out: Path,
     resume: bool,
+    unlabelled: Path | None,
     dry_run: bool,
     quiet: bool,
     overrides: dict[str, Any],
@@ -103,7 +112,15 @@ def _fit(
     from trainer.config import load_config
 
     config = load_config(request.preset, request.given(overrides))
+    if unlabelled is not None and not config.teacher:
+        raise UsageError(
+            f"--unlabelled: preset {config.preset} has no teacher, and nobody else speaks of such "
+            "pictures; give --preset fast, or --set teacher=accurate"
+        )
     # torch takes seconds to import: a wrong option is answered before that.
+    from trainer.samples import load_unlabelled
+
+    extra = load_unlabelled(unlabelled) if unlabelled is not None else []
     from trainer.fit import fit as run_fit
     from trainer.processes import launched
 
@@ -117,7 +134,7 @@ def _fit(
 
     def load() -> tuple[Splits, DecodedPictures | None]:
         decoded = None if dry_run else cache.open(out)
-        return load_splits(request.data, config, say, decoded), decoded
+        return load_splits(request.data, config, say, decoded, extra), decoded
 
     with launched(machine.chosen) as processes:
         processes.device(machine.chosen)  # what is not there is said before minutes of decoding
