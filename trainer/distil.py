@@ -58,8 +58,10 @@ class Lessons:
         self.front = EncodedPictures(cache, student, samples, split, device, on_encode, decoded)
         other = teacher_config(config)
         self.teacher = EncodedPictures(
-            cache, AutoencoderClassifier(other), samples, other, device, on_encode, decoded
-        )
+            cache, AutoencoderClassifier(other), samples, other, device,
+            lambda variant, done, total: on_encode(f"{variant}, {config.teacher}", done, total),
+            decoded,
+        )  # fmt: skip
 
     def teach(self, model: AutoencoderClassifier, samples: Sequence[Sample]) -> None:
         """The encoder of `model`, untaught, learns from these; found again, if it did before."""

@@ -280,6 +280,17 @@ def test_unlabelled_pictures_are_taught_and_no_more(data: Path, tmp_path: Path):
     assert "data has changed" in str(without.exception)
 
 
+def test_a_dry_run_says_what_it_leaves_out(data: Path, tmp_path: Path):
+    done = CliRunner().invoke(
+        fit_command,
+        ["--data", str(data), "--preset", str(_preset(tmp_path)), "--workers", "0",
+         "--out", str(tmp_path / "run"), "--dry-run"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "not measured     what tiny-teacher says, and the lessons by it" in done.output
+    assert not list((tmp_path / "run").glob("*"))
+
+
 @pytest.mark.parametrize(
     ("folder", "settings", "said"),
     [("extra", ["teacher="], "has no teacher"), ("gone", [], "no such folder"),

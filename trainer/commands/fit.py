@@ -115,7 +115,7 @@ def _fit(
     if unlabelled is not None and not config.teacher:
         raise UsageError(
             f"--unlabelled: preset {config.preset} has no teacher, and nobody else speaks of such "
-            "pictures; give --preset fast, or --set teacher=accurate"
+            "pictures; give --preset distilled, or --set teacher=accurate"
         )
     # torch takes seconds to import: a wrong option is answered before that.
     from trainer.samples import load_unlabelled
@@ -240,7 +240,10 @@ def _dry_run_lines(
 
     settings = (f"{name} = {json.dumps(value)}" for name, value in config.to_dict().items())
     measured = dry_run(config, splits, device=device, processes=processes)
-    parts = ["\n".join(settings), split_table(splits), dry_run_report(measured)]
+    report = dry_run_report(measured)
+    if config.teacher:
+        report += f"\n{'not measured':16s} what {config.teacher} says, and the lessons by it"
+    parts = ["\n".join(settings), split_table(splits), report]
     return "\n\n".join(parts) + "\nnothing was written"
 
 
